@@ -1,0 +1,1 @@
+"""Synthetic rooms, a virtual scanner and referring sentences."""
