@@ -46,11 +46,11 @@ fi
 pip() { "$venv/bin/python" -m pip -qq --disable-pip-version-check "$@"; }
 
 say "installing PyTorch and packages (some minutes the first time)"
+pip install 'setuptools>=77' wheel ninja numpy
 # shellcheck disable=SC2086 # TORCH may carry options such as --index-url
 if ! "$venv/bin/python" -c 'import torch, sys; sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10))' 2>/dev/null; then
     pip install $torch
 fi
-pip install 'setuptools>=77' wheel ninja
 
 # No later step may replace the torch that the extension is built against.
 constraints=$(mktemp)
