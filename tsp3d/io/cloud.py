@@ -1,0 +1,157 @@
+"""Gathers points from a reader chunk by chunk: finite only, capped in number, colours as uint8."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tsp3d.io.errors import ScanError, one_line
+
+log = logging.getLogger(__name__)
+
+MAX_POINTS = 2_000_000
+"""More points than this are thinned to one per voxel, the voxel growing until they fit."""
+
+
+class Chunk(NamedTuple):
+    """Some points of a file: ``xyz`` (n, 3) in the file's numbers, ``rgb`` (n, 3) in the file's colour range or None."""
+
+    xyz: np.ndarray
+    rgb: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a file held: ``xyz`` (N, 3) float64 in the file's frame and unit, ``rgb`` (N, 3) uint8 or None."""
+
+    xyz: np.ndarray
+    rgb: np.ndarray | None
+
+
+class Collector:
+    """Collects chunks in memory bounded by ``max_points`` plus one chunk.
+
+    Thinning keeps the first point of each voxel in file order; as each voxel size is twice the one before, the result
+    does not depend on how the file was cut into chunks.
+    """
+
+    def __init__(self, source: str, max_points: int = MAX_POINTS, voxel: float = 0.004) -> None:
+        """``voxel`` is the first voxel size, in the file's unit."""
+        if max_points < 1:
+            raise ScanError(f"max_points must be at least 1, got {max_points}")
+        self.source, self.max_points, self.voxel = source, max_points, voxel
+        self.read = self.dropped = 0
+        self.thinned = False
+        self._xyz: list[np.ndarray] = []
+        self._rgb: list[np.ndarray] = []
+        self._kept = 0
+        self._has_rgb: bool | None = None
+        self._origin: np.ndarray | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the finite points of a chunk."""
+        xyz = np.asarray(chunk.xyz)
+        if xyz.ndim != 2 or xyz.shape[1] != 3 or xyz.dtype.kind not in "fiu":
+            raise ScanError(f"{self.source}: points must be numbers of shape (N, 3), got {xyz.dtype} {xyz.shape}")
+        rgb = chunk.rgb
+        if rgb is not None and np.asarray(rgb).shape != xyz.shape:
+            raise ScanError(f"{self.source}: {len(xyz)} points but colours of shape {np.asarray(rgb).shape}")
+        if self._has_rgb is None:
+            self._has_rgb = rgb is not None
+        self._has_rgb = self._has_rgb and rgb is not None  # one part without colour: the whole has none
+        # Beyond 1e15 a number is an empty slot (e.g. 1e30, FLT_MAX), not a place; squares of it would overflow too.
+        xyz = xyz.astype(np.float64)
+        finite = (np.abs(xyz) < 1e15).all(axis=1)
+        self.read += len(xyz)
+        self.dropped += len(xyz) - int(finite.sum())
+        self._xyz.append(xyz[finite])
+        if self._has_rgb and rgb is not None:
+            self._rgb.append(np.asarray(rgb)[finite])
+        else:
+            self._rgb.clear()
+        self._kept += len(self._xyz[-1])
+        if self._kept > self.max_points:
+            self._thin()
+
+    def finish(self) -> Cloud:
+        """All points kept. Raises ScanError if none are left."""
+        if self.dropped:
+            log.warning("%s: dropped %d of %d points that are not finite numbers", self.source, self.dropped, self.read)
+        if self._kept == 0:
+            why = "every point is NaN or infinite" if self.read else "it holds no points"
+            raise ScanError(f"{self.source}: {why}; export the scan again with at least one valid point")
+        if self.thinned:
+            self._thin()  # the last chunks may have fitted as they were
+            log.warning(
+                "%s: kept %d of %d points (one per %.4g-unit voxel) to bound memory",
+                self.source, self._kept, self.read, self.voxel,
+            )  # fmt: skip
+        self._join()
+        xyz = self._xyz[0]
+        rgb = to_rgb8(self._rgb[0], self.source) if self._has_rgb and self._rgb else None
+        return Cloud(xyz, rgb)
+
+    def _join(self) -> None:
+        self._xyz = [np.concatenate(self._xyz)]
+        if self._rgb:
+            self._rgb = [np.concatenate(self._rgb)]
+
+    def _thin(self) -> None:
+        self._join()
+        xyz = self._xyz[0]
+        if self._origin is None:
+            self._origin = xyz[0].copy()
+        if self.thinned:
+            keep = first_per_voxel(xyz, self.voxel, self._origin)
+        else:
+            keep = np.arange(len(xyz))
+        self.thinned = True
+        while len(keep) > self.max_points:
+            self.voxel *= 2
+            keep = keep[first_per_voxel(xyz[keep], self.voxel, self._origin)]
+        self._xyz = [xyz[keep]]
+        if self._rgb:
+            self._rgb = [self._rgb[0][keep]]
+        self._kept = len(keep)
+
+
+def first_per_voxel(xyz: np.ndarray, voxel: float, origin: np.ndarray) -> np.ndarray:
+    """Indices (ascending) of the first point (of N, 3) in each voxel of side ``voxel`` laid from ``origin``."""
+    cells = np.clip(np.floor((xyz - origin) / voxel), -(2.0**60), 2.0**60).astype(np.int64)
+    # A linear hash modulo 2^64: any range of cells, and of millions of voxels about one pair in 10^13 would collide.
+    keys = (cells * np.array([-7046029254386353131, 4354685564936845355, -4658895280553007687])).sum(axis=1)
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
+    """Colours (N, 3) in 0…1, 0…255 or 0…65535 → uint8; None (with a log line) where they say nothing."""
+    rgb = np.asarray(rgb)
+    if rgb.dtype.kind == "b" or rgb.dtype.kind not in "fiu":
+        raise ScanError(f"{source}: colours must be numbers, got {rgb.dtype}")
+    if rgb.dtype != np.uint8:
+        values = rgb.astype(np.float64)
+        values[~np.isfinite(values)] = 0.0
+        top = values.max(initial=0.0)
+        if top <= 1.0 and rgb.dtype.kind == "f":
+            values = values * 255.0
+        elif top > 255.0:
+            values = values * (255.0 / 65535.0)
+        rgb = np.clip(np.round(values), 0, 255).astype(np.uint8)
+    if len(rgb) > 1 and (rgb == rgb[0]).all():
+        log.info("%s: every point has the same colour; treated as a scan without colour", source)
+        return None
+    return rgb
+
+
+def explain(source: str, error: BaseException, kind: str) -> ScanError:
+    """A reader's exception as one line for the user."""
+    if isinstance(error, ScanError):
+        return error
+    if isinstance(error, MemoryError):
+        return ScanError(f"{source}: not enough memory to read it; thin the scan first, or check that it is not damaged")
+    return ScanError(
+        f"{source}: cannot be read as {kind} ({one_line(error)}); the file may be damaged or cut short: export it again"
+    )

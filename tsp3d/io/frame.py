@@ -1,0 +1,147 @@
+"""Where a scan's numbers live: unit, up axis, and the transform from the file's frame to ours (metres, z up)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tsp3d.io.errors import UserError
+
+log = logging.getLogger(__name__)
+
+UNITS: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+"""Metres per unit."""
+
+# Rows are our x, y, z in the file's axes. All are proper rotations by quarter turns, so that an axis-aligned box stays one.
+UP_ROTATIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+    "y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "-y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
+    "-x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
+}
+"""For each up axis of a file, the rotation that turns it to +z."""
+
+MAX_EXTENT_M = 10_000.0
+"""No room is larger; beyond it coordinates lose their millimetres in float32."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The frame of the input and its relation to ours.
+
+    ``transform`` is 4×4: input coordinates (in the input's unit) → metres, z up, floor near 0, centred in x and y.
+    """
+
+    unit: str = "m"
+    up: str = "z"
+    transform: np.ndarray = field(default_factory=lambda: np.eye(4))
+
+    def __post_init__(self) -> None:
+        check_unit(self.unit)
+        check_up(self.up)
+        matrix = np.asarray(self.transform, dtype=np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            raise UserError(f"Frame.transform must be a finite 4×4 matrix, got shape {matrix.shape}")
+        object.__setattr__(self, "transform", matrix)
+
+    @classmethod
+    def make(cls, unit: str = "m", up: str = "z", shift: np.ndarray | None = None) -> Frame:
+        """Frame of files in ``unit`` with axis ``up`` pointing up; ``shift`` (3,) in metres is added after turning."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.asarray(UP_ROTATIONS[check_up(up)], dtype=np.float64) * UNITS[check_unit(unit)]
+        if shift is not None:
+            matrix[:3, 3] = shift
+        return cls(unit=unit, up=up, transform=matrix)
+
+    def to_metres(self, xyz: np.ndarray) -> np.ndarray:
+        """(N, 3) in the input's frame → (N, 3) float64, metres z up."""
+        return np.asarray(xyz, dtype=np.float64) @ self.transform[:3, :3].T + self.transform[:3, 3]
+
+    def to_input(self, xyz: np.ndarray) -> np.ndarray:
+        """(N, 3) metres z up → (N, 3) float64 in the input's frame and unit."""
+        linear = np.linalg.inv(self.transform[:3, :3])
+        return (np.asarray(xyz, dtype=np.float64) - self.transform[:3, 3]) @ linear.T
+
+    def boxes_to_input(self, boxes: np.ndarray) -> np.ndarray:
+        """Axis-aligned boxes (K, 6) in metres → (K, 6) in the input's frame and unit (sizes follow their axes)."""
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 6)
+        linear = np.linalg.inv(self.transform[:3, :3])
+        return np.hstack([self.to_input(boxes[:, :3]), boxes[:, 3:] @ np.abs(linear).T])
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"unit", "up", "transform"}`` with the transform as rows."""
+        rows = [[float(value) + 0.0 for value in row] for row in self.transform]
+        return {"unit": self.unit, "up": self.up, "transform": rows}
+
+
+def check_unit(unit: str) -> str:
+    """Return ``unit`` if known. Raises UserError."""
+    if unit not in UNITS:
+        raise UserError(f"unknown unit {unit!r}: use one of {', '.join(UNITS)}")
+    return unit
+
+
+def check_up(up: str) -> str:
+    """Return ``up`` if known. Raises UserError."""
+    if up not in UP_ROTATIONS:
+        raise UserError(f"unknown up axis {up!r}: use one of {', '.join(UP_ROTATIONS)}")
+    return up
+
+
+def leveling_shift(xyz: np.ndarray) -> np.ndarray:
+    """Shift (3,) in metres that puts the floor near z = 0 and the middle of the floor plan at the origin.
+
+    The floor is the fullest 5 cm slice within half a metre of the lowest points, if it stands out; otherwise the lowest
+    points (1st percentile), so that a few reflections below the floor do not count. Rounded to the millimetre.
+    """
+    low, high = np.percentile(xyz, [1.0, 99.0], axis=0)
+    floor = low[2]
+    if len(xyz) >= 1000 and high[2] - low[2] > 0.5:
+        counts, edges = np.histogram(xyz[:, 2], bins=np.arange(low[2] - 0.1, low[2] + 0.5, 0.05))
+        everywhere = 0.98 * len(xyz) * 0.05 / (high[2] - low[2])  # points in a slice if all slices were alike
+        best = int(counts.argmax())
+        if counts[best] > 2.0 * everywhere:
+            inside = (xyz[:, 2] >= edges[best]) & (xyz[:, 2] <= edges[best + 1])
+            floor = np.median(xyz[inside, 2])
+    middle = (low + high) / 2
+    return np.round(-np.array([middle[0], middle[1], floor]), 3)
+
+
+def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
+    """A sentence that says which flag to pass when the extents (N, 3; metres, not yet levelled) are no room's; or None."""
+    if len(xyz) < 100:
+        return None
+    low, high = np.percentile(xyz, [1.0, 99.0], axis=0)
+    extent = high - low
+    size = float(extent.max())
+    text = " × ".join(f"{value:.3g}" for value in extent)
+    if size > 60.0 or size < 0.3:
+        better = _better_unit(size / UNITS[unit], unit)
+        advice = f"if the file is in {better}, pass --unit {better}" if better else "check the file's unit (--unit)"
+        return f"the scan measures {text} m (x, y, z), which is no room: {advice}"
+    if up == "z" and len(xyz) >= 1000:
+        # A depth camera's own frame: everything lies in front of the origin (+z), and around its x and y.
+        if low[2] > 0.2 and (low[:2] < 0).all() and (high[:2] > 0).all() and extent[1] < 1.2 * extent[2]:
+            return "all points lie in front of the origin, as in a camera's frame (y down): if so, pass --up -y"
+        short = int(extent.argmin())
+        if short != 2 and extent[2] > 1.15 * extent[short] and extent[2] > 2.0:
+            axis = "xyz"[short]
+            return (
+                f"the scan measures {text} m (x, y, z): the {axis} axis is the shortest, as the vertical usually is. "
+                f"If {axis} points up, pass --up {axis} (or --up -{axis} if it points down)"
+            )
+    return None
+
+
+def _better_unit(size: float, unit: str) -> str | None:
+    """The unit in which a largest extent of ``size`` (in file numbers) would be a room of 1 to 40 m."""
+    for name, factor in UNITS.items():
+        if name != unit and 1.0 <= size * factor <= 40.0:
+            # 400 could be 4 m in cm or 0.4 m in mm: the units go from large to small, and the first fit wins.
+            return name
+    return None

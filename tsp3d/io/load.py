@@ -1,0 +1,127 @@
+"""The front door: a path in, a Scan out; and the scans of a folder or pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tsp3d.io.arrays import read_npy, read_npz
+from tsp3d.io.cloud import MAX_POINTS, Chunk, Collector, explain
+from tsp3d.io.errors import ScanError
+from tsp3d.io.frame import UNITS, check_unit, check_up
+from tsp3d.io.laser import read_e57, read_las
+from tsp3d.io.mesh import read_mesh
+from tsp3d.io.pcd import read_pcd
+from tsp3d.io.ply import read_ply
+from tsp3d.io.scan import Scan, prepare
+from tsp3d.io.text import read_text
+
+OUTPUT_MARK = ".tsp3d."
+"""Part of the names that results are written under; a folder of scans may be the folder of results, too."""
+
+READERS: dict[str, tuple[str, Callable[[Path], Iterator[Chunk]]]] = {
+    ".ply": ("PLY", read_ply),
+    ".pcd": ("PCD", read_pcd),
+    **{suffix: ("text points", read_text) for suffix in (".xyz", ".txt", ".csv", ".asc", ".pts")},
+    ".npy": ("NPY", read_npy),
+    ".npz": ("NPZ", read_npz),
+    **{suffix: ("a mesh", read_mesh) for suffix in (".obj", ".glb", ".gltf", ".stl", ".off")},
+    ".las": ("LAS", read_las),
+    ".laz": ("LAZ", read_las),
+    ".e57": ("E57", read_e57),
+}
+
+
+def load_scan(path: str | os.PathLike[str], up: str | None = None, unit: str = "m", max_points: int = MAX_POINTS) -> Scan:
+    """Read a scan and bring it to metres, z up, floor near z = 0, centred.
+
+    Args:
+        path: PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/GLTF/STL/OFF (surface sampled), LAS/LAZ or E57.
+        up: the file's upward axis: x, y, z, -x, -y or -z. Default z; for GLB and GLTF y, as that format says.
+        unit: the file's unit: m, cm or mm.
+        max_points: larger clouds are thinned to one point per voxel, deterministically.
+
+    Raises:
+        ScanError: no such file, unknown format, broken or empty. The message names the file and the remedy.
+    """
+    path = Path(path)
+    source = str(path)
+    suffix = path.suffix.lower()
+    up = check_up(up if up is not None else ("y" if suffix in (".glb", ".gltf") else "z"))
+    check_unit(unit)
+    _check_file(path)
+    if suffix not in READERS:
+        raise ScanError(f"{source}: unknown format {suffix or '(no extension)'}; convert it to one of {_known()}")
+    kind, reader = READERS[suffix]
+    collector = Collector(source, max_points, voxel=0.004 / UNITS[unit])
+    try:
+        for chunk in reader(path):
+            collector.add(chunk)
+        cloud = collector.finish()
+    except Exception as error:  # third-party parsers raise anything from struct.error to AssertionError
+        raise explain(source, error, kind) from error
+    return prepare(cloud.xyz, cloud.rgb, up, unit, source)
+
+
+def find_scans(pattern: str | os.PathLike[str]) -> list[Path]:
+    """The scans that a file, folder or glob pattern stands for, sorted; results of earlier runs are left out.
+
+    Raises:
+        ScanError: nothing there.
+    """
+    text = os.fspath(pattern)
+    path = Path(text)
+    if not text:
+        raise ScanError("the scan's path is empty; pass a file, a folder or a pattern such as 'scans/*.ply'")
+    try:
+        if path.is_dir():
+            found = sorted(entry for entry in path.iterdir() if entry.is_file() and _is_scan(entry))
+            if not found:
+                raise ScanError(f"{text}: the folder holds no scan; known formats are {_known()}")
+            return found
+        if path.exists():
+            return [path]
+        found = sorted(Path(match) for match in glob.glob(os.path.expanduser(text), recursive=True))
+    except (OSError, ValueError) as error:
+        raise ScanError(f"{text[:200]!r}: not a usable path ({error})") from error
+    found = [match for match in found if match.is_file() and _is_scan(match)]
+    if not found:
+        hint = "no file matches the pattern" if glob.has_magic(text) else "no such file or folder; check the path"
+        raise ScanError(f"{text}: {hint}")
+    return found
+
+
+def iter_scans(
+    pattern: str | os.PathLike[str], up: str | None = None, unit: str = "m", max_points: int = MAX_POINTS
+) -> Iterator[Scan]:
+    """Load the scans of a file, folder or pattern one at a time. Raises ScanError at the first that cannot be read."""
+    for path in find_scans(pattern):
+        yield load_scan(path, up=up, unit=unit, max_points=max_points)
+
+
+def _is_scan(path: Path) -> bool:
+    return path.suffix.lower() in READERS and OUTPUT_MARK not in path.name and not path.name.startswith(".")
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise ScanError(f"{path}: this is a folder; pass a file, or use find_scans for all of its scans")
+        if not path.exists():
+            raise ScanError(f"{path}: no such file; check the path")
+        if not path.is_file():
+            raise ScanError(f"{path}: not a regular file (a pipe or device); save the scan to a file first")
+        if path.stat().st_size == 0:
+            raise ScanError(f"{path}: the file is empty (0 bytes); export or download it again")
+        with path.open("rb"):
+            pass
+    except ScanError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ScanError(f"{str(path)[:200]!r}: cannot be opened ({error})") from error
+
+
+def _known() -> str:
+    return ", ".join(suffix[1:].upper() for suffix in READERS)
