@@ -1,0 +1,64 @@
+"""The sparse residual backbone of TSP3D: stem, then four stages of basic blocks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tsp3d.sparse import SparseTensor
+from tsp3d.sparse import nn as snn
+
+from .config import BackboneConfig
+
+
+class BasicBlock(nn.Module):
+    """Two 3^3 convolutions with batch norm and a residual connection; a 1^3 convolution matches shapes where they differ."""
+
+    def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = snn.Conv3d(cin, cout, 3, stride)
+        self.norm1 = snn.BatchNorm(cout)
+        self.conv2 = snn.Conv3d(cout, cout, 3)
+        self.norm2 = snn.BatchNorm(cout)
+        self.relu = snn.ReLU()
+        self.downsample: nn.Module | None = None
+        if stride != 1 or cin != cout:
+            self.downsample = snn.Sequential(snn.Conv3d(cin, cout, 1, stride), snn.BatchNorm(cout))
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(out.replace(out.feats + shortcut.feats))
+
+
+class Backbone(nn.Module):
+    """Voxels of 6 channels -> features of the last three stages, finest first.
+
+    With the stem's pooling the stages are at tensor strides 8, 16, 32, 64 and without it at 4, 8, 16, 32; the first
+    stage's output is not used (spec: the release's 8 cm output).
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.conv1 = snn.Conv3d(config.in_channels, config.stem_channels, 3, 2)
+        self.norm1 = snn.BatchNorm(config.stem_channels)
+        self.relu = snn.ReLU()
+        self.pool = snn.MaxPool3d(2, 2) if config.stem_pool else None
+        if len(config.channels) != 4 or len(config.blocks) != 4:
+            raise ValueError(f"the backbone has four stages; got channels {config.channels} and blocks {config.blocks}")
+        cin = config.stem_channels
+        for stage, (cout, blocks) in enumerate(zip(config.channels, config.blocks, strict=True), 1):
+            layers = [BasicBlock(cin if i == 0 else cout, cout, 2 if i == 0 else 1) for i in range(blocks)]
+            setattr(self, f"layer{stage}", snn.Sequential(*layers))
+            cin = cout
+        self.stride = 4 if config.stem_pool else 2
+        """Tensor stride of the stem's output."""
+
+    def forward(self, x: SparseTensor) -> list[SparseTensor]:
+        x = self.relu(self.norm1(self.conv1(x)))
+        if self.pool is not None:
+            x = self.pool(x)
+        levels = []
+        for stage in (1, 2, 3, 4):
+            x = getattr(self, f"layer{stage}")(x)
+            levels.append(x)
+        return levels[1:]

@@ -1,0 +1,263 @@
+"""The grounding head of TSP3D: from three levels of voxels and a sentence to scored boxes.
+
+Level 2 is the coarsest (64 cm in the paper). Module names are the release's (spec/release-state-dict.md), so that published
+weights map one to one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tsp3d import sparse
+from tsp3d.losses import inside_cubes
+from tsp3d.sparse import SparseTensor
+from tsp3d.sparse import nn as snn
+
+from .config import ModelConfig
+from .fusion import FusionStack, PositionEmbedding
+from .pruning import features_at, inference_mask, positions, scores_at, top_mask
+
+LOG_SIZE_RANGE = (-5.0, 4.0)  # 7 mm to 55 m: keeps exp() finite whatever the weights
+
+
+@dataclass
+class Focus:
+    """True regions, for training: centres (M, 3) in metres and the sentence (M,) of each."""
+
+    target_centers: Tensor
+    target_query: Tensor
+    region_centers: Tensor
+    region_query: Tensor
+    """Targets and anchors."""
+    scene_centers: Tensor
+    scene_query: Tensor
+    """Every object of the sentence's scene."""
+
+
+@dataclass
+class VoxelLogits:
+    """One logit per voxel of a sentence batch."""
+
+    positions: Tensor
+    """(N, 3) metres."""
+    query: Tensor
+    """(N,) sentence."""
+    logits: Tensor
+    """(N,)"""
+
+
+@dataclass
+class HeadOutput:
+    positions: Tensor
+    """(N, 3) level-0 voxel positions in metres."""
+    query: Tensor
+    """(N,) sentence of each voxel, ascending."""
+    boxes: Tensor
+    """(N, 6) centre and full size in metres."""
+    logits: Tensor
+    """(N,) score logits."""
+    keep: dict[int, VoxelLogits] = field(default_factory=dict)
+    """Keep logits (positive = keep) of levels 2 and 1."""
+    completion: VoxelLogits | None = None
+    trace: dict[str, Tensor] = field(default_factory=dict)
+    """Per stage the coordinates (N, 4) [sentence, x, y, z] in base voxels that were left."""
+
+
+class Fuse(nn.Module):
+    """Concatenated voxel and sentence features -> C."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = snn.Conv3d(2 * dim, dim, 1)
+        self.norm = snn.BatchNorm(dim)
+        self.relu = snn.ReLU()
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return self.relu(self.norm(self.conv(x)))
+
+
+class GroundingHead(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.fusion.dim
+        self.pos_embed = PositionEmbedding(dim)
+        self.keep_trans = nn.ModuleList(FusionStack(config.fusion) for _ in range(2))  # level 1, level 2
+        self.keep_conv = nn.ModuleList(snn.Conv3d(dim, 1, 1, bias=True) for _ in range(2))
+        for level in (1, 2):
+            mode = config.pruning.upsample[level - 1]
+            if mode not in ("generative", "occupied"):
+                raise ValueError(f"pruning.upsample: {mode!r} is neither 'generative' nor 'occupied'")
+            up = snn.GenerativeConvTranspose3d if mode == "generative" else snn.ConvTranspose3d
+            setattr(self, f"up_block_{level}", nn.ModuleList([up(dim, dim, 3, 2), snn.BatchNorm(dim)]))
+        for level in (0, 1, 2):
+            setattr(self, f"lateral_block_{level}", _block(dim))
+        self.out_block_0 = _block(dim)
+        if config.completion.enabled:
+            self.com_trans = FusionStack(config.fusion)
+            self.com_cls = nn.Conv1d(dim, 1, 1)
+            nn.init.constant_(self.com_cls.bias, _logit(0.05))  # below the threshold: nothing is added before it is learnt
+        self.fuse = Fuse(dim)
+        self.bbox_conv = snn.Conv3d(dim, 6, 1, bias=True)
+        self.cls_conv = snn.Conv3d(dim, 1, 1, bias=True)
+        nn.init.normal_(self.cls_conv.kernel, std=0.01)
+        nn.init.normal_(self.bbox_conv.kernel, std=0.01)
+        nn.init.constant_(self.cls_conv.bias, _logit(config.head.prior))
+
+    @property
+    def _half(self) -> bool:
+        return not self.config.compat.no_half_voxel
+
+    def forward(
+        self, levels: list[SparseTensor], text: Tensor, text_lengths: list[int], scene: Tensor, focus: Focus | None = None
+    ) -> HeadOutput:
+        """Grounds Q sentences.
+
+        Args:
+            levels: features of levels 0, 1, 2 over the B scenes, C channels each.
+            text: (T, C) token features, ragged over the sentences; ``text_lengths`` their Q lengths.
+            scene: (Q,) int64, the scene of each sentence.
+            focus: true regions for training; without them pruning is by score alone.
+        """
+        pruning = self.config.pruning
+        keep: dict[int, VoxelLogits] = {}
+        trace: dict[str, Tensor] = {}
+        forced = None
+        if focus is not None and pruning.enabled and pruning.teacher_forcing > 0:
+            forced = torch.rand(len(scene), device=scene.device) < pruning.teacher_forcing  # (Q,)
+        x = upsampled = sparse.replicate(levels[2], scene)
+        probability = x.replace(torch.ones(len(x.feats), 1, device=x.feats.device))
+        for level in (2, 1):
+            x, text = self._attend(self.keep_trans[level - 1], x, text, text_lengths, pruning.stack_max[level - 1])
+            if pruning.enabled:
+                logits = self.keep_conv[level - 1](x).feats[:, 0]
+                logits = -logits if self.config.compat.prune_sign else logits
+                keep[level] = VoxelLogits(positions(x, self.config.voxel_size, self._half), x.coords[:, 0].long(), logits)
+                probability = x.replace(logits.detach().sigmoid()[:, None])
+            else:
+                probability = x.replace(torch.ones(len(x.feats), 1, device=x.feats.device))
+            x = _apply(getattr(self, f"lateral_block_{level}"), x)
+            x, kept = self._prune(level, x, probability, focus, forced)
+            trace[f"level{level}"] = x.coords
+            upsampled, x = self._upsample(level, x, kept, probability, levels[level - 1], scene, focus, forced)
+        trace["level0"] = x.coords
+        completion = None
+        if self.config.completion.enabled:
+            x, text, completion = self._complete(x, upsampled, probability, levels[0], scene, text, text_lengths)
+            trace["completed"] = x.coords
+        x = _apply(self.out_block_0, _apply(self.lateral_block_0, x))
+        starts = torch.tensor(text_lengths).cumsum(0) - torch.tensor(text_lengths)
+        query = x.coords[:, 0].long()
+        sentence = text[starts.to(text.device)][query]  # (N, C): token 0 of each voxel's sentence
+        x = self.fuse(x.replace(torch.cat([x.feats, sentence], 1)))
+        at = positions(x, self.config.voxel_size, self._half)
+        raw = self.bbox_conv(x).feats
+        boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
+        return HeadOutput(at, query, boxes, self.cls_conv(x).feats[:, 0], keep, completion, trace)
+
+    def _attend(
+        self, stack: nn.Module, x: SparseTensor, text: Tensor, text_lengths: list[int], limit: int
+    ) -> tuple[SparseTensor, Tensor]:
+        """Runs an attention stack; in training on a random ``limit`` of each sentence's voxels, the rest pass by."""
+        at = positions(x, self.config.voxel_size, self._half)
+        counts = x.counts
+        if not (self.training and limit and int(counts.max()) > limit):
+            voxels, text = stack(x.feats, self.pos_embed(at), counts.tolist(), text, text_lengths)
+            return x.replace(voxels), text
+        mask = top_mask(torch.rand(len(at), device=at.device), counts, limit)
+        rows = mask.nonzero().squeeze(1)
+        lengths = counts.clamp(max=limit).tolist()
+        voxels, text = stack(x.feats[rows], self.pos_embed(at[rows]), lengths, text, text_lengths)
+        return x.replace(x.feats.index_copy(0, rows, voxels)), text
+
+    def _forced(self, level: int, x: SparseTensor, scores: Tensor, focus: Focus | None, forced: Tensor | None) -> Tensor:
+        """Scores with the true region of the forced sentences raised above all others."""
+        if focus is None or forced is None:
+            return scores
+        side = self.config.pruning.cube_sides[max(level, 1) - 1]
+        query = x.coords[:, 0].long()
+        at = positions(x, self.config.voxel_size, self._half)
+        inside = inside_cubes(at, query, focus.region_centers, focus.region_query, side)
+        return scores + (inside & forced[query]).to(scores.dtype)
+
+    def _prune(
+        self, level: int, x: SparseTensor, probability: SparseTensor, focus: Focus | None, forced: Tensor | None
+    ) -> tuple[SparseTensor, SparseTensor]:
+        """-> (features, probabilities) of the voxels that stay."""
+        pruning, scores = self.config.pruning, probability.feats[:, 0]
+        if not pruning.enabled:
+            return x, probability
+        if self.training:
+            if not pruning.train_keep[level - 1]:
+                return x, probability
+            mask = top_mask(self._forced(level, x, scores, focus, forced), x.counts, pruning.train_keep[level - 1])
+        else:
+            i = level - 1
+            mask = inference_mask(scores, x.counts, pruning.thresholds[i], pruning.keep_min[i], pruning.keep_max[i])
+        return x.prune(mask), probability.prune(mask)
+
+    def _upsample(
+        self, level: int, x: SparseTensor, kept: SparseTensor, probability: SparseTensor, finer: SparseTensor,
+        scene: Tensor, focus: Focus | None, forced: Tensor | None,
+    ) -> tuple[SparseTensor, SparseTensor]:  # fmt: skip
+        """To the finer level, with the backbone's features added (pruning-aware addition) -> (all, those that enter)."""
+        pruning = self.config.pruning
+        conv, norm = getattr(self, f"up_block_{level}")
+        if pruning.upsample[level - 1] == "generative":
+            up = conv(x)
+        else:
+            like = sparse.replicate(finer, scene)
+            if pruning.enabled:
+                like = like.prune(scores_at(kept, like, self._half) > 0)
+            up = conv(x, like)
+        up = norm(up)
+        up = up.replace(up.feats.relu())
+        entering = up
+        if self.training and pruning.enabled:
+            low, high = pruning.train_enter[level - 1]
+            limit = int(torch.randint(low, high + 1, ()))
+            if int(up.counts.max()) > limit:
+                scores = self._forced(level - 1, up, scores_at(probability, up, self._half), focus, forced)
+                entering = up.prune(top_mask(scores, up.counts, limit))
+        return up, entering.replace(entering.feats + features_at(finer, entering, scene))
+
+    def _complete(
+        self, x: SparseTensor, upsampled: SparseTensor, probability: SparseTensor, level0: SparseTensor, scene: Tensor,
+        text: Tensor, text_lengths: list[int],
+    ) -> tuple[SparseTensor, Tensor, VoxelLogits]:  # fmt: skip
+        """Completion-based addition (TSP3D, section 3.3): brings back voxels of the scan that pruning lost."""
+        config = self.config.completion
+        candidates = sparse.replicate(level0, scene)
+        if int(candidates.counts.max()) > config.candidates:
+            if config.select == "random":
+                scores = torch.rand(len(candidates.feats), device=candidates.feats.device)
+            else:
+                scores = scores_at(probability, candidates, self._half)
+            candidates = candidates.prune(top_mask(scores, candidates.counts, config.candidates))
+        candidates, text = self._attend(self.com_trans, candidates, text, text_lengths, 0)
+        weight = self.com_cls.weight.squeeze(2)
+        logits = nn.functional.linear(candidates.feats, weight, self.com_cls.bias)[:, 0]
+        add = (logits.detach().sigmoid() > config.threshold) & sparse.difference_mask(candidates, x)
+        at = positions(candidates, self.config.voxel_size, self._half)
+        found = VoxelLogits(at, candidates.coords[:, 0].long(), logits)
+        added = candidates.prune(add)
+        added = added.replace(added.feats + sparse.align_features(upsampled, added.coords))
+        return sparse.union(x, added), text, found
+
+
+def _block(dim: int) -> nn.ModuleList:
+    return nn.ModuleList([snn.Conv3d(dim, dim, 3), snn.BatchNorm(dim)])
+
+
+def _apply(block: nn.Module, x: SparseTensor) -> SparseTensor:
+    conv, norm = block  # type: ignore[misc]
+    x = norm(conv(x))
+    return x.replace(x.feats.relu())
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))

@@ -1,0 +1,284 @@
+"""The grounding network: points and sentences in, scored boxes out."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tsp3d import losses as L
+from tsp3d import sparse
+from tsp3d.sparse import SparseTensor
+from tsp3d.sparse import nn as snn
+
+from .auxiliary import AuxiliaryHeads
+from .backbone import Backbone
+from .config import ModelConfig, load_model_config
+from .head import Focus, GroundingHead, HeadOutput, VoxelLogits
+from .text import TextFeatures, build_text_encoder, load_text_encoder
+
+if TYPE_CHECKING:
+    from tsp3d.data.collate import GroundingBatch
+
+RGB_MEAN = (109.8 / 256, 97.2 / 256, 83.8 / 256)
+SENTENCES_AT_ONCE = 32  # at inference, to bound memory
+
+
+@dataclass
+class EncodedScene:
+    """A scene's voxel features of levels 0, 1, 2, ready for any number of sentences."""
+
+    levels: list[SparseTensor]
+    points: int
+    voxels: int
+
+
+@dataclass
+class RawGrounding:
+    """Boxes of one sentence, best first."""
+
+    boxes: Tensor
+    """(k, 6) centre and full size in metres."""
+    scores: Tensor
+    """(k,) in 0..1."""
+    trace: dict[str, Tensor] = field(default_factory=dict)
+    """Voxels (N, 3) in metres (centres) that each stage kept."""
+
+
+class GroundingNet(nn.Module):
+    def __init__(self, config: ModelConfig, text_folder: str | Path | None = None) -> None:
+        """Builds the network with new weights; ``text_folder`` holds a saved text encoder to load instead."""
+        super().__init__()
+        self.config = config
+        dim = config.fusion.dim
+        self.vision_backbone = Backbone(config.backbone)
+        self.projections = nn.ModuleList(
+            nn.Identity() if c == dim else snn.Sequential(snn.Linear(c, dim), snn.BatchNorm(dim), snn.ReLU())
+            for c in config.backbone.channels[1:]
+        )
+        self.text_encoder = load_text_encoder(text_folder) if text_folder else build_text_encoder(config.text)
+        self.text_projector = nn.Sequential(nn.Linear(self.text_encoder.dim, dim), nn.LayerNorm(dim, eps=1e-12))
+        self.text_dropout = nn.Dropout(config.fusion.dropout)
+        self.head = GroundingHead(config)
+        self.auxiliary = AuxiliaryHeads(config.auxiliary, dim) if config.auxiliary.enabled else None
+
+    # ---- inputs
+
+    def _voxelize(self, xyz: Tensor, rgb: Tensor | None, batch: Tensor | None, scenes: int) -> SparseTensor:
+        mean = xyz.new_tensor(RGB_MEAN) if self.config.compat.rgb_mean else xyz.new_full((3,), 0.5)
+        color = torch.zeros_like(xyz) if rgb is None else rgb.to(xyz.dtype) - mean
+        feats = torch.cat([xyz, color], 1)  # (P, 6)
+        size, reduce = self.config.voxel_size, self.config.voxel_reduce
+        return sparse.voxelize(xyz, feats, size, batch=batch, batch_size=scenes, reduce=reduce)[0]
+
+    def _levels(self, voxels: SparseTensor) -> list[SparseTensor]:
+        levels = self.vision_backbone(voxels)
+        return [project(x) for project, x in zip(self.projections, levels, strict=True)]
+
+    def _text(self, texts: list[str]) -> TextFeatures:
+        features = self.text_encoder(texts)
+        return TextFeatures(self.text_dropout(self.text_projector(features.tokens)), features.lengths)
+
+    # ---- inference
+
+    @torch.inference_mode()
+    def encode(self, xyz: Tensor, rgb: Tensor | None = None) -> EncodedScene:
+        """Runs the backbone on one scene.
+
+        Args:
+            xyz: (N, 3) float metres, z up, the floor near z = 0.
+            rgb: (N, 3) float 0..1, or None for a scan without colour.
+        """
+        self._check_eval("encode")
+        if xyz.ndim != 2 or xyz.shape[1] != 3 or len(xyz) == 0:
+            raise ValueError(f"encode: xyz must be (N, 3) with at least one point; got {tuple(xyz.shape)}")
+        if not bool(torch.isfinite(xyz).all()):
+            raise ValueError("encode: xyz has NaN or infinite values; drop those points first (load_scan does)")
+        if rgb is not None and rgb.shape != xyz.shape:
+            raise ValueError(f"encode: rgb must be (N, 3) like xyz; got {tuple(rgb.shape)} for {tuple(xyz.shape)}")
+        device = self.device
+        voxels = self._voxelize(xyz.to(device, torch.float32), None if rgb is None else rgb.to(device), None, 1)
+        return EncodedScene(self._levels(voxels), len(xyz), len(voxels.feats))
+
+    @torch.inference_mode()
+    def ground(self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25) -> list[RawGrounding]:
+        """The best boxes for each sentence; ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``."""
+        self._check_eval("ground")
+        results: list[RawGrounding] = []
+        for start in range(0, len(texts), SENTENCES_AT_ONCE):
+            chunk = texts[start : start + SENTENCES_AT_ONCE]
+            text = self._text(chunk)
+            index = torch.zeros(len(chunk), dtype=torch.long, device=self.device)
+            out = self.head(scene.levels, text.tokens, text.lengths, index)
+            results += self._decode(out, len(chunk), top_k, nms_iou)
+        return results
+
+    def _decode(self, out: HeadOutput, sentences: int, top_k: int, nms_iou: float) -> list[RawGrounding]:
+        results = []
+        for q in range(sentences):
+            rows = (out.query == q).nonzero().squeeze(1)
+            scores, boxes = out.logits[rows].sigmoid(), out.boxes[rows]
+            order = scores.argsort(descending=True, stable=True)[: 1 if top_k == 1 else 512]
+            scores, boxes = scores[order], boxes[order]
+            if top_k > 1:
+                kept = sparse.nms_3d(boxes, scores, nms_iou)[:top_k]
+                scores, boxes = scores[kept], boxes[kept]
+            trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
+            results.append(RawGrounding(boxes, scores, trace))
+        return results
+
+    def _meters(self, coords: Tensor, stage: str) -> Tensor:
+        """Voxel centres of a stage's coordinates (N, 3)."""
+        stride = 4 * self.vision_backbone.stride * {"level1": 2, "level2": 4}.get(stage, 1)
+        return (coords.float() + stride / 2) * self.config.voxel_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.text_projector[0].weight.device
+
+    def _check_eval(self, what: str) -> None:
+        if self.training:
+            raise RuntimeError(f"{what}() needs the network in evaluation mode: call net.eval() first")
+
+    # ---- training
+
+    def detection_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        """Losses of the backbone alone, on every object of the scenes; "total" is their weighted sum."""
+        voxels = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
+        losses = self._auxiliary_losses(batch, self._levels(voxels))
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses
+
+    def _prompts(self) -> tuple[Tensor, Tensor]:
+        config = self.config.auxiliary
+        sentence = self._text(config.classes + config.colors).sentence
+        return sentence[: len(config.classes)], sentence[len(config.classes) :]
+
+    def _auxiliary_losses(self, batch: GroundingBatch, levels: list[SparseTensor], sentence: Tensor | None = None) -> dict[str, Tensor]:
+        if self.auxiliary is None:
+            raise RuntimeError("this model has no auxiliary heads: set auxiliary.enabled in its configuration")
+        classes, colors = self._prompts()
+        coords = torch.cat([batch.batch[:, None], torch.floor(batch.xyz / self.config.voxel_size).long()], 1).int()
+        losses = self.auxiliary(
+            levels, coords, batch.instance, batch.boxes, batch.classes, batch.colors, classes, colors, self.config.voxel_size
+        )
+        weight = self.config.loss.auxiliary
+        losses = {name: weight * value for name, value in losses.items()}
+        if sentence is not None:
+            target = torch.tensor([int(batch.classes[s][t[0]]) if len(t) == 1 else -1 for s, t in
+                                   zip(batch.text_scene.tolist(), batch.targets, strict=True)], device=sentence.device)  # fmt: skip
+            logits = self.auxiliary.text_logits(sentence, classes)
+            if bool((target >= 0).any()):
+                losses["text"] = self.config.loss.text * F.cross_entropy(logits, target, ignore_index=-1)
+        return losses
+
+    def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        """All training losses of a batch of scenes with their sentences; "total" is their weighted sum."""
+        voxels = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
+        levels = self._levels(voxels)
+        text = self._text(batch.texts)
+        focus, boxes, box_query = self._focus(batch)
+        out = self.head(levels, text.tokens, text.lengths, batch.text_scene, focus)
+        losses = self._head_losses(out, boxes, box_query, len(batch.texts))
+        losses |= self._pruning_losses(out, focus, len(batch.texts))
+        if out.completion is not None:
+            losses["completion"] = self.config.loss.completion * self._completion_loss(out.completion, boxes, box_query)
+        if self.auxiliary is not None:
+            losses |= self._auxiliary_losses(batch, levels, text.sentence)
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses
+
+    def _focus(self, batch: GroundingBatch) -> tuple[Focus, Tensor, Tensor]:
+        """-> the regions to keep, and the target boxes (M, 6) with the sentence (M,) of each."""
+        device = batch.xyz.device
+        scenes = batch.text_scene.tolist()
+
+        def gather(chosen: list[Tensor]) -> tuple[Tensor, Tensor]:
+            rows = [batch.boxes[s][c.to(batch.boxes[s].device)] for s, c in zip(scenes, chosen, strict=True)]
+            query = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r) for r in rows]))
+            return torch.cat(rows).to(device), query.to(device)
+
+        boxes, box_query = gather(batch.targets)
+        region, region_query = gather([torch.cat([t, a]) for t, a in zip(batch.targets, batch.anchors, strict=True)])
+        everything, scene_query = gather([torch.arange(len(batch.boxes[s])) for s in scenes])
+        focus = Focus(boxes[:, :3], box_query, region[:, :3], region_query, everything[:, :3], scene_query)
+        return focus, boxes, box_query
+
+    def _head_losses(self, out: HeadOutput, boxes: Tensor, box_query: Tensor, sentences: int) -> dict[str, Tensor]:
+        config = self.config.head
+        assigned = L.nearest_assignment(out.positions, out.query, boxes, box_query, config.positives)
+        positive = (assigned >= 0).nonzero().squeeze(1)
+        count = max(len(positive), 1)
+        target = torch.zeros_like(out.logits)
+        if len(positive):
+            predicted, true = out.boxes[positive], boxes[assigned[positive]]
+            box = L.diou_loss(predicted, true).mean()
+            quality = L.paired_iou(predicted.detach(), true).clamp(min=0.1) if config.quality else 1.0
+            target[positive] = quality
+        else:
+            box = out.boxes.sum() * 0.0
+        per_voxel = L.quality_focal_loss(out.logits, target) if config.quality else L.focal_loss(out.logits, target)
+        return {"box": self.config.loss.box * box, "score": self.config.loss.score * per_voxel.sum() / count}
+
+    def _pruning_losses(self, out: HeadOutput, focus: Focus, sentences: int) -> dict[str, Tensor]:
+        pruning = self.config.pruning
+        losses = {}
+        for level, kept in out.keep.items():
+            centers, query = (focus.region_centers, focus.region_query)
+            if level == 2 and pruning.scene_level:
+                centers, query = focus.scene_centers, focus.scene_query
+            inside = L.inside_cubes(kept.positions, kept.query, centers, query, pruning.cube_sides[level - 1]).float()
+            # Focal over the number of voxels inside, per sentence, a third per level, mean over sentences.
+            per_voxel = L.focal_loss(kept.logits, inside)
+            total = per_voxel.new_zeros(sentences).index_add(0, kept.query, per_voxel)
+            number = per_voxel.new_zeros(sentences).index_add(0, kept.query, inside).clamp(min=1)
+            losses[f"keep{level}"] = self.config.loss.keep * (total / number).mean() / 3
+        return losses
+
+    def _completion_loss(self, found: VoxelLogits, boxes: Tensor, box_query: Tensor) -> Tensor:
+        assigned = L.nearest_assignment(found.positions, found.query, boxes, box_query, self.config.completion.positives)
+        target = (assigned >= 0).to(found.logits.dtype)
+        return L.focal_loss(found.logits, target).sum() / target.sum().clamp(min=1)
+
+    # ---- files
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes ``config.json``, ``model.safetensors`` (without the training-only heads) and ``text/``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.text_encoder.save(folder / "text")
+        state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()
+                 if not k.startswith(("auxiliary.", "text_encoder."))}  # fmt: skip
+        _replace(folder / "model.safetensors", lambda path: save_file(state, path))
+        text = json.dumps(self.config.to_dict(), indent=2)
+        _replace(folder / "config.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> GroundingNet:
+        """Reads what :meth:`save_pretrained` wrote, in evaluation mode."""
+        folder = Path(folder)
+        config = load_model_config(folder / "config.json")
+        config.auxiliary.enabled = False
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise FileNotFoundError(f"{folder} has a config.json but no model.safetensors: the model folder is incomplete")
+        net = cls(config, text_folder=folder / "text")
+        missing, unexpected = net.load_state_dict(load_file(weights), strict=False)
+        missing = [name for name in missing if not name.startswith("text_encoder.")]
+        if missing or unexpected:
+            raise ValueError(f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}")
+        return net.to(device).eval()
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Writes to a temporary name beside ``path`` and renames, so that a crash leaves no broken file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write(str(temporary))
+    os.replace(temporary, path)
