@@ -1,0 +1,36 @@
+"""Sparse voxel engine: tensors over occupied voxels, and convolution, pooling and sampling over them."""
+
+from tsp3d.sparse import nn, ops
+from tsp3d.sparse.backends import STATUS as backend_status
+from tsp3d.sparse.coords import CoordinateSet
+from tsp3d.sparse.functional import (
+    align_features,
+    box_iou_3d,
+    difference_mask,
+    interpolate,
+    lookup,
+    nms_3d,
+    replicate,
+    union,
+    voxelize,
+)
+from tsp3d.sparse.kernel_map import KernelMap
+from tsp3d.sparse.tensor import SparseTensor
+
+__all__ = [
+    "CoordinateSet",
+    "KernelMap",
+    "SparseTensor",
+    "align_features",
+    "backend_status",
+    "box_iou_3d",
+    "difference_mask",
+    "interpolate",
+    "lookup",
+    "nms_3d",
+    "nn",
+    "ops",
+    "replicate",
+    "union",
+    "voxelize",
+]

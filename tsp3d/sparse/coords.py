@@ -1,0 +1,174 @@
+"""Coordinate sets: sorted unique voxel coordinates, with every kernel map that was ever asked of them."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from tsp3d.sparse import ops
+from tsp3d.sparse.kernel_map import KernelMap, new_rows
+
+# Filtering walks all pairs of the old map, building walks the new rows; below this share of kept rows building is less.
+FILTER_SHARE = 1 / 8
+
+MapKey = tuple[str, tuple[int, int, int], int, int]  # kind, kernel size, stride, dilation
+
+
+class CoordinateSet:
+    """Immutable set of voxels: rows (batch, x, y, z) unique and in lexicographic order.
+
+    coords: (N, 4) int32 in base voxels; stride: int, the coordinates are multiples of it; batch_size: number of scenes,
+    of which any may be empty. Tensors over the same voxels share one object, and so share its kernel maps.
+    """
+
+    def __init__(self, coords: Tensor, stride: int = 1, batch_size: int = 1):
+        self.coords = coords
+        self.stride = stride
+        self.batch_size = batch_size
+        self._offsets: Tensor | None = None
+        # Target None stands for this set itself: a reference would be a cycle, and memory would wait for the collector.
+        self._maps: dict[MapKey, tuple[CoordinateSet | None, KernelMap]] = {}
+        self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] = WeakKeyDictionary()
+        self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, new row of each of its rows
+        self._copied_from: tuple[CoordinateSet, Tensor] | None = None  # parent, scene of each new scene
+
+    def __len__(self) -> int:
+        return self.coords.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.coords.device
+
+    @property
+    def offsets(self) -> Tensor:
+        """(B + 1,) int64: rows of scene b are ``offsets[b]:offsets[b + 1]``."""
+        if self._offsets is None:
+            scenes = torch.arange(self.batch_size + 1, dtype=torch.int32, device=self.device)
+            self._offsets = torch.searchsorted(self.coords[:, 0].contiguous(), scenes)
+        return self._offsets
+
+    def to(self, device: torch.device | str) -> CoordinateSet:
+        """The same set on another device, without the cached maps."""
+        return (
+            self
+            if self.device == torch.device(device)
+            else CoordinateSet(self.coords.to(device), self.stride, self.batch_size)
+        )
+
+    # --- derived sets -------------------------------------------------------------------------------------------------
+
+    def pruned(self, mask: Tensor) -> CoordinateSet:
+        """The rows where mask (N,) bool is True. Maps of this set are filtered when the new set needs them."""
+        result = CoordinateSet(self.coords[mask], self.stride, self.batch_size)
+        result._pruned_from = (self, new_rows(mask))
+        return result
+
+    def replicated(self, index: Tensor) -> CoordinateSet:
+        """A batch of copies: new scene b is scene ``index[b]`` of this set. index: (B',) int64."""
+        rows, batch = self.replicated_rows(index)
+        coords = self.coords[rows]
+        coords[:, 0] = batch.int()
+        result = CoordinateSet(coords, self.stride, len(index))
+        result._copied_from = (self, index)
+        return result
+
+    def replicated_rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Row of this set, and new scene, of every row of ``replicated(index)``: two (N',) int64."""
+        counts = self.offsets.diff()[index]
+        batch = torch.repeat_interleave(counts)
+        within = torch.arange(len(batch), device=self.device) - (counts.cumsum(0) - counts)[batch]
+        return self.offsets[index][batch] + within, batch
+
+    # --- kernel maps --------------------------------------------------------------------------------------------------
+
+    def conv_map(
+        self, kernel_size: tuple[int, int, int], stride: int = 1, dilation: int = 1
+    ) -> tuple[CoordinateSet, KernelMap]:
+        """Output set and map of a convolution or pool; stride 1 keeps this set (submanifold)."""
+        return self._map(("conv", kernel_size, stride, dilation))
+
+    def generative_map(self, kernel_size: tuple[int, int, int], stride: int) -> tuple[CoordinateSet, KernelMap]:
+        """Output set and map of a generative transposed convolution: every offset of every voxel becomes a voxel."""
+        if self.stride % stride:
+            raise ValueError(
+                f"a transposed convolution of stride {stride} needs a tensor stride it divides, "
+                f"got tensor stride {self.stride}"
+            )
+        return self._map(("generative", kernel_size, stride, 1))
+
+    def map_onto(self, target: CoordinateSet, kernel_size: tuple[int, int, int], stride: int) -> KernelMap:
+        """Map of a transposed convolution from this set onto the finer set ``target``."""
+        if target.stride * stride != self.stride:
+            raise ValueError(
+                f"tensor stride {self.stride} cannot go onto tensor stride {target.stride} with a "
+                f"transposed convolution of stride {stride}"
+            )
+        known = target._maps.get(("conv", kernel_size, stride, 1))
+        if known is not None and known[0] is self:
+            return known[1].swapped()
+        maps = self._onto.setdefault(target, {})
+        if kernel_size not in maps:
+            maps[kernel_size] = KernelMap.build(target.coords, self.coords, kernel_size, target.stride).swapped()
+        return maps[kernel_size]
+
+    def _map(self, key: MapKey) -> tuple[CoordinateSet, KernelMap]:
+        if key not in self._maps:
+            target, built = self._derive(key) or self._build(key)
+            self._maps[key] = (None if target is self else target, built)
+        target, known = self._maps[key]
+        return self if target is None else target, known
+
+    def _knows(self, key: MapKey) -> bool:
+        """Whether the map is at hand without a search."""
+        return key in self._maps or (self._copied_from is not None and self._copied_from[0]._knows(key))
+
+    def _build(self, key: MapKey) -> tuple[CoordinateSet, KernelMap]:
+        kind, kernel_size, stride, dilation = key
+        if kind == "generative":
+            step = self.stride // stride
+            coords = ops.dilate_coords(self.coords, list(kernel_size), step)
+            target = CoordinateSet(coords, step, self.batch_size)
+            # in[u] reaches out[u + offset]: read from the input's side this is an ordinary map onto the output.
+            return target, KernelMap.build(coords, self.coords, kernel_size, step).swapped()
+        target = self if stride == 1 else self.strided(stride)
+        return target, KernelMap.build(self.coords, target.coords, kernel_size, self.stride * dilation)
+
+    def strided(self, stride: int) -> CoordinateSet:
+        """The set of cells of ``stride`` tensor strides; one object for all kernels of that stride."""
+        for (kind, _, known_stride, _), (target, _) in self._maps.items():
+            if target is not None and kind == "conv" and known_stride == stride:
+                return target
+        step = self.stride * stride
+        return CoordinateSet(ops.unique_coords(self.coords, step)[0], step, self.batch_size)
+
+    def _derive(self, key: MapKey) -> tuple[CoordinateSet, KernelMap] | None:
+        """The map from that of the set this one was copied or pruned from, or None where a search is cheaper."""
+        kind, _, stride, _ = key
+        if self._copied_from is not None:
+            parent, index = self._copied_from
+            if len(parent) <= len(self) or parent._knows(key):
+                source, known = parent._map(key)
+                target = self if source is parent else self._sibling(key) or source.replicated(index)
+                return target, known.replicated(parent.offsets, source.offsets, index)
+        if self._pruned_from is not None and kind == "conv":
+            parent, rows = self._pruned_from
+            if len(self) >= FILTER_SHARE * len(parent) and parent._knows(key):
+                source, known = parent._map(key)
+                if stride == 1:
+                    return self, known.filtered(rows, rows)
+                target = self.strided(stride)
+                survivors = torch.full((len(source),), -1, dtype=torch.int32, device=self.device)
+                kept = ops.lookup(source.coords, target.coords)
+                survivors[kept] = torch.arange(len(target), dtype=torch.int32, device=self.device)
+                return target, known.filtered(rows, survivors)
+        return None
+
+    def _sibling(self, key: MapKey) -> CoordinateSet | None:
+        """The output set already made for another kernel of the same kind and stride."""
+        for (kind, kernel_size, stride, _), (target, _) in self._maps.items():
+            same = kind == key[0] and stride == key[2] and (kind == "conv" or kernel_size == key[1])
+            if target is not None and same:
+                return target
+        return None

@@ -1,0 +1,131 @@
+"""Functions over sparse tensors that are not layers: voxelisation, set operations, sampling, boxes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tsp3d.sparse import ops
+from tsp3d.sparse.coords import CoordinateSet
+from tsp3d.sparse.tensor import SparseTensor, gather_unique
+
+MAX_COORDINATE = 2**30  # leaves int32 room for kernel offsets
+
+
+def voxelize(
+    points: Tensor,
+    feats: Tensor,
+    voxel_size: float,
+    batch: Tensor | None = None,
+    batch_size: int | None = None,
+    reduce: str = "mean",
+) -> tuple[SparseTensor, Tensor]:
+    """Put points into voxels.
+
+    points: (P, 3) float, metres; feats: (P, C); batch: (P,) integer scene of each point, None for one scene;
+    reduce: "mean" of the points of a voxel, their "sum", or its "first" point in the given order.
+
+    Returns the tensor (stride 1, voxel = floor(point / voxel_size)) and the row (P,) int64 of each point.
+    Raises ValueError where points are not finite or lie too far out for the voxel size.
+    """
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ValueError(f"points must be (P, 3), got {tuple(points.shape)}")
+    if voxel_size <= 0:
+        raise ValueError(f"voxel_size must be positive, got {voxel_size}")
+    cells = torch.floor(points.detach() / voxel_size)
+    if len(cells) and not bool(cells.abs().amax() < MAX_COORDINATE):
+        if not bool(torch.isfinite(points).all()):
+            raise ValueError("points hold NaN or infinity; remove those rows")
+        raise ValueError(
+            f"points reach {float(points.abs().amax()):.4g} m, too far for voxels of {voxel_size} m; check the unit of "
+            "the scan, move it near the origin, or use larger voxels"
+        )
+    if batch is None:
+        batch, batch_size = torch.zeros_like(cells[:, 0], dtype=torch.int32), batch_size or 1
+    coords = torch.cat([batch.int()[:, None], cells.int()], 1)
+    return gather_unique(feats, coords, 1, batch_size, reduce)
+
+
+def _check_alike(a: SparseTensor, b: SparseTensor) -> None:
+    if a.stride != b.stride:
+        raise ValueError(f"the tensors must have the same stride, got {a.stride} and {b.stride}")
+
+
+def union(a: SparseTensor, b: SparseTensor) -> SparseTensor:
+    """Voxels of either tensor, with the sum of their features (an absent voxel counts as zero). Same stride."""
+    _check_alike(a, b)
+    if a.coordinate_set is b.coordinate_set:
+        return a.replace(a.feats + b.feats)
+    coords, rows_a, rows_b = ops.merge_coords(a.coords, b.coords)
+    feats = _take(a.feats, rows_a) + _take(b.feats, rows_b)
+    return SparseTensor.over(feats, CoordinateSet(coords, a.stride, max(a.batch_size, b.batch_size)))
+
+
+def difference_mask(a: SparseTensor, b: SparseTensor) -> Tensor:
+    """(Na,) bool: True where a's voxel is not in b. Same stride."""
+    _check_alike(a, b)
+    return ops.lookup(b.coords, a.coords) < 0
+
+
+def lookup(x: SparseTensor, coords: Tensor) -> Tensor:
+    """(M,) int64 row of x at each of coords (M, 4) [batch, x, y, z] integer, or -1."""
+    return ops.lookup(x.coords, coords.int().contiguous())
+
+
+def _take(feats: Tensor, rows: Tensor) -> Tensor:
+    """(M, C) rows of feats, zeros where the row is -1."""
+    return ops.interpolate(feats, rows[:, None], feats.new_ones(rows.shape[0], 1))
+
+
+def align_features(src: SparseTensor, dst_coords: Tensor) -> Tensor:
+    """(M, C) features of src at exactly dst_coords (M, 4), zeros where src has no voxel. Differentiable in features."""
+    return _take(src.feats, lookup(src, dst_coords))
+
+
+def interpolate(x: SparseTensor, points: Tensor) -> Tensor:
+    """Trilinear interpolation (M, C) at points (M, 4) float [batch, x, y, z in base voxels].
+
+    A voxel's position is its coordinate (its minimum corner). Missing neighbours count as zero and the weights are not
+    renormalised. Differentiable in the features.
+    """
+    if points.ndim != 2 or points.shape[1] != 4:
+        raise ValueError(f"points must be (M, 4) [batch, x, y, z], got {tuple(points.shape)}")
+    rows, weights = ops.interpolation_weights(x.coords, points.detach().contiguous(), x.stride)
+    return ops.interpolate(x.feats, rows, weights.to(x.dtype))
+
+
+def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
+    """A batch of copies of scenes: new scene b is scene ``index[b]`` of x.
+
+    times: (B',) int64 scene indices, or an int: that many copies of every scene (0, 0, …, 1, 1, …).
+    Kernel maps are copied by arithmetic on row numbers, not rebuilt.
+    """
+    if isinstance(times, int):
+        times = torch.arange(x.batch_size, device=x.device).repeat_interleave(times)
+    index = times.to(device=x.device, dtype=torch.int64)
+    if len(index) and not (0 <= int(index.min()) and int(index.max()) < x.batch_size):
+        raise ValueError(f"scene indices must be in 0..{x.batch_size - 1}, got {index.tolist()}")
+    rows, _ = x.coordinate_set.replicated_rows(index)
+    return SparseTensor.over(x.feats.index_select(0, rows), x.coordinate_set.replicated(index))
+
+
+def _check_boxes(name: str, boxes: Tensor) -> Tensor:
+    if boxes.ndim != 2 or boxes.shape[1] not in (6, 7):
+        raise ValueError(f"{name} must be (M, 6) or (M, 7) x, y, z, dx, dy, dz[, yaw], got {tuple(boxes.shape)}")
+    return boxes.detach().contiguous()
+
+
+def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
+    """(M, N) intersection over union of boxes (x, y, z, dx, dy, dz[, yaw]), exact also for turned boxes.
+
+    a: (M, 6 or 7), b: (N, 6 or 7). Not differentiable.
+    """
+    return ops.box_iou_3d(_check_boxes("a", a), _check_boxes("b", b))
+
+
+def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Indices int64, best first, of the boxes (N, 6 or 7) that no better kept box overlaps by more than the threshold."""
+    boxes = _check_boxes("boxes", boxes)
+    if scores.shape != (boxes.shape[0],):
+        raise ValueError(f"scores must be ({boxes.shape[0]},), got {tuple(scores.shape)}")
+    return ops.nms_3d(boxes, scores.detach().contiguous(), iou_threshold)

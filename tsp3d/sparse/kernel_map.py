@@ -1,0 +1,53 @@
+"""Which input row meets which output row under which kernel offset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsp3d.sparse import ops
+
+
+def triple(size: int | tuple[int, int, int]) -> tuple[int, int, int]:
+    """(x, y, z) of a size that may be given as one number."""
+    return (size, size, size) if isinstance(size, int) else (int(size[0]), int(size[1]), int(size[2]))
+
+
+@dataclass(frozen=True, eq=False)
+class KernelMap:
+    """Pairs of rows of two coordinate sets, grouped by kernel offset and ordered by row within an offset.
+
+    in_rows, out_rows: (L,) int32. splits: (K + 1,) int64; the pairs of offset k are ``splits[k]:splits[k + 1]``.
+    """
+
+    in_rows: Tensor
+    out_rows: Tensor
+    splits: Tensor
+
+    @classmethod
+    def build(cls, in_coords: Tensor, out_coords: Tensor, kernel_size: tuple[int, int, int], step: int) -> KernelMap:
+        """Pairs with ``in_coords[i] == out_coords[o] + step * offset_k``."""
+        return cls(*ops.kernel_map(in_coords, out_coords, list(kernel_size), step))
+
+    @property
+    def num_offsets(self) -> int:
+        return self.splits.shape[0] - 1
+
+    def swapped(self) -> KernelMap:
+        """The map of the transposed operator. Costs nothing: the pairs are ordered by both of their ends."""
+        return KernelMap(self.out_rows, self.in_rows, self.splits)
+
+    def filtered(self, new_in: Tensor, new_out: Tensor) -> KernelMap:
+        """The map after pruning; new_in, new_out: int32 new row of each old row, or -1."""
+        return KernelMap(*ops.filter_map(self.in_rows, self.out_rows, self.splits, new_in, new_out))
+
+    def replicated(self, in_offsets: Tensor, out_offsets: Tensor, index: Tensor) -> KernelMap:
+        """The map of a batch of copies; offsets (B + 1,) int64 first rows of the scenes, index (B',) int64 scenes."""
+        return KernelMap(*ops.replicate_map(self.in_rows, self.out_rows, self.splits, in_offsets, out_offsets, index))
+
+
+def new_rows(mask: Tensor) -> Tensor:
+    """(N,) int32 row numbers after keeping the rows where ``mask`` is True, -1 for the others."""
+    return torch.where(mask, mask.cumsum(0) - 1, -1).int()

@@ -1,0 +1,201 @@
+"""Layers over sparse tensors. Weights have MinkowskiEngine's names and layout (spec/release-state-dict.md)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tsp3d.sparse import ops
+from tsp3d.sparse.coords import CoordinateSet
+from tsp3d.sparse.kernel_map import KernelMap, triple
+from tsp3d.sparse.tensor import SparseTensor
+
+Size = int | tuple[int, int, int]
+Sequential = nn.Sequential
+
+
+class _ConvBase(nn.Module):
+    """Weight ``kernel`` (K, Cin, Cout), or (Cin, Cout) for kernel size 1; ``bias`` (1, Cout) or None."""
+
+    def __init__(self, cin: int, cout: int, kernel_size: Size, stride: int, dilation: int, bias: bool):
+        super().__init__()
+        self.cin, self.cout, self.stride, self.dilation = cin, cout, stride, dilation
+        self.kernel_size = triple(kernel_size)
+        volume = math.prod(self.kernel_size)
+        self.kernel = nn.Parameter(torch.empty((cin, cout) if volume == 1 else (volume, cin, cout)))
+        self.bias = nn.Parameter(torch.empty(1, cout)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """He initialisation by fan-in, zero bias."""
+        fan_in = self.cin * math.prod(self.kernel_size)
+        nn.init.normal_(self.kernel, std=math.sqrt(2.0 / fan_in))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def _check(self, x: SparseTensor) -> None:
+        if x.num_channels != self.cin:
+            raise ValueError(f"{type(self).__name__} takes {self.cin} channels, got {x.num_channels}")
+
+    def _apply_map(self, x: SparseTensor, target: CoordinateSet, kernel_map: KernelMap) -> SparseTensor:
+        weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
+        feats = convolve(x.feats, weight, kernel_map, len(target))
+        return SparseTensor.over(feats if self.bias is None else feats + self.bias.to(feats.dtype), target)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.cin}, {self.cout}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"dilation={self.dilation}, bias={self.bias is not None}"
+        )
+
+
+def convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor:
+    """(num_out, Cout) of feats (N, Cin) and weight (K, Cin, Cout) over a kernel map; half precision sums in float32."""
+    maps = (kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits)
+    if torch.is_autocast_enabled(feats.device.type):
+        feats = feats.to(torch.get_autocast_dtype(feats.device.type))
+    weight = weight.to(feats.dtype)
+    if feats.dtype in (torch.float16, torch.bfloat16):
+        return ops.conv(feats.float(), weight.float(), *maps, num_out).to(feats.dtype)
+    return ops.conv(feats, weight, *maps, num_out)
+
+
+class Conv3d(_ConvBase):
+    """Sparse convolution. Stride 1 keeps the voxels (submanifold); stride s puts out floor(c / s) * s of each voxel."""
+
+    def __init__(
+        self, cin: int, cout: int, kernel_size: Size = 3, stride: int = 1, dilation: int = 1, bias: bool = False
+    ):
+        super().__init__(cin, cout, kernel_size, stride, dilation, bias)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        self._check(x)
+        if self.kernel.ndim == 2 and self.stride == 1:
+            bias = None if self.bias is None else self.bias[0]
+            return x.replace(F.linear(x.feats, self.kernel.T, bias))
+        return self._apply_map(x, *x.coordinate_set.conv_map(self.kernel_size, self.stride, self.dilation))
+
+
+class GenerativeConvTranspose3d(_ConvBase):
+    """Transposed convolution that makes voxels: an input at u gives outputs at u + offset_k of the finer stride."""
+
+    def __init__(self, cin: int, cout: int, kernel_size: Size = 3, stride: int = 2, bias: bool = False):
+        super().__init__(cin, cout, kernel_size, stride, 1, bias)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        self._check(x)
+        return self._apply_map(x, *x.coordinate_set.generative_map(self.kernel_size, self.stride))
+
+
+class ConvTranspose3d(_ConvBase):
+    """Transposed convolution onto the voxels of a given finer tensor."""
+
+    def __init__(self, cin: int, cout: int, kernel_size: Size = 2, stride: int = 2, bias: bool = False):
+        super().__init__(cin, cout, kernel_size, stride, 1, bias)
+
+    def forward(self, x: SparseTensor, like: SparseTensor) -> SparseTensor:
+        self._check(x)
+        target = like.coordinate_set
+        return self._apply_map(x, target, x.coordinate_set.map_onto(target, self.kernel_size, self.stride))
+
+
+class _Pool(nn.Module):
+    def __init__(self, kernel_size: Size = 2, stride: int = 2):
+        super().__init__()
+        self.kernel_size, self.stride = triple(kernel_size), stride
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class MaxPool3d(_Pool):
+    """Maximum over the voxels present under the kernel."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
+        return SparseTensor.over(ops.max_pool(x.feats, m.in_rows, m.out_rows, m.splits, len(target))[0], target)
+
+
+class AvgPool3d(_Pool):
+    """Mean over the voxels present under the kernel."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
+        total = ops.sum_pool(x.feats, m.in_rows, m.out_rows, m.splits, len(target))
+        count = torch.bincount(m.out_rows, minlength=len(target)).clamp_(min=1)
+        return SparseTensor.over(total / count[:, None], target)
+
+
+def _scene_map(x: SparseTensor) -> KernelMap:
+    """Every row onto its scene."""
+    rows = torch.arange(len(x), dtype=torch.int32, device=x.device)
+    return KernelMap(rows, x.batch.contiguous(), x.offsets[[0, -1]])
+
+
+class GlobalAvgPool3d(nn.Module):
+    """(B, C) mean over each scene; zeros for an empty one."""
+
+    def forward(self, x: SparseTensor) -> Tensor:
+        m = _scene_map(x)
+        total = ops.sum_pool(x.feats, m.in_rows, m.out_rows, m.splits, x.batch_size)
+        return total / x.counts.clamp(min=1)[:, None]
+
+
+class GlobalMaxPool3d(nn.Module):
+    """(B, C) maximum over each scene; zeros for an empty one."""
+
+    def forward(self, x: SparseTensor) -> Tensor:
+        m = _scene_map(x)
+        return ops.max_pool(x.feats, m.in_rows, m.out_rows, m.splits, x.batch_size)[0]
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over rows, ``.bn`` is a BatchNorm1d. With fewer than two rows training falls back on running averages."""
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        if len(x) >= 2 or not self.training:
+            return x.replace(self.bn(x.feats))
+        bn = self.bn
+        return x.replace(F.batch_norm(x.feats, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm of each row."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]
+        return x.replace(super().forward(x.feats))
+
+
+class Linear(nn.Linear):
+    """Linear layer on each row."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]
+        return x.replace(super().forward(x.feats))
+
+
+class ReLU(nn.Module):
+    """max(x, 0) on each row."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return x.replace(F.relu(x.feats))
+
+
+class GELU(nn.Module):
+    """Gaussian error linear unit on each row."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return x.replace(F.gelu(x.feats))
+
+
+class Dropout(nn.Dropout):
+    """Dropout on each row."""
+
+    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]
+        return x.replace(super().forward(x.feats))

@@ -1,0 +1,266 @@
+"""The operators ``torch.ops.tsp3d.*``: schemas, shapes for tracing, gradients, and which code runs.
+
+The schemas live here, so that the operators exist without a compiler. The compiled library registers its kernels for
+the CPU under the same names; ``reference.py`` serves every device that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tsp3d.sparse import reference, reference_boxes
+from tsp3d.sparse.backends import STATUS
+
+_MAP = "Tensor in_rows, Tensor out_rows, Tensor splits"
+SCHEMAS: dict[str, tuple[str, Callable]] = {
+    "unique_coords": ("(Tensor coords, int step) -> (Tensor, Tensor, Tensor, Tensor)", reference.unique_coords),
+    "is_coordinate_set": ("(Tensor coords) -> Tensor", reference.is_coordinate_set),
+    "lookup": ("(Tensor coords, Tensor query) -> Tensor", reference.lookup),
+    "merge_coords": ("(Tensor a, Tensor b) -> (Tensor, Tensor, Tensor)", reference.merge_coords),
+    "dilate_coords": ("(Tensor coords, int[] kernel_size, int step) -> Tensor", reference.dilate_coords),
+    "kernel_map": (
+        "(Tensor in_coords, Tensor out_coords, int[] kernel_size, int step) -> (Tensor, Tensor, Tensor)",
+        reference.kernel_map,
+    ),
+    "filter_map": (f"({_MAP}, Tensor new_in, Tensor new_out) -> (Tensor, Tensor, Tensor)", reference.filter_map),
+    "replicate_map": (
+        f"({_MAP}, Tensor in_offsets, Tensor out_offsets, Tensor index) -> (Tensor, Tensor, Tensor)",
+        reference.replicate_map,
+    ),
+    "conv": (f"(Tensor feats, Tensor weight, {_MAP}, SymInt num_out) -> Tensor", reference.conv),
+    "conv_weight_grad": (f"(Tensor feats, Tensor grad, {_MAP}) -> Tensor", reference.conv_weight_grad),
+    "sum_pool": (f"(Tensor feats, {_MAP}, SymInt num_out) -> Tensor", reference.sum_pool),
+    "max_pool": (f"(Tensor feats, {_MAP}, SymInt num_out) -> (Tensor, Tensor)", reference.max_pool),
+    "max_pool_grad": ("(Tensor grad, Tensor argmax, SymInt num_in) -> Tensor", reference.max_pool_grad),
+    "interpolation_weights": (
+        "(Tensor coords, Tensor points, int stride) -> (Tensor, Tensor)",
+        reference.interpolation_weights,
+    ),
+    "interpolate": ("(Tensor feats, Tensor rows, Tensor weights) -> Tensor", reference.interpolate),
+    "interpolate_grad": (
+        "(Tensor grad, Tensor rows, Tensor weights, SymInt num_in) -> Tensor",
+        reference.interpolate_grad,
+    ),
+    "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
+    "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
+}
+
+_LIBRARY = torch.library.Library("tsp3d", "DEF")
+for _name, (_schema, _function) in SCHEMAS.items():
+    _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.impl(_name, _function, "CUDA")
+    if STATUS.name == "reference":
+        _LIBRARY.impl(_name, _function, "CPU")
+
+_ops = torch.ops.tsp3d
+unique_coords = _ops.unique_coords
+is_coordinate_set = _ops.is_coordinate_set
+lookup = _ops.lookup
+merge_coords = _ops.merge_coords
+dilate_coords = _ops.dilate_coords
+kernel_map = _ops.kernel_map
+filter_map = _ops.filter_map
+replicate_map = _ops.replicate_map
+conv = _ops.conv
+conv_weight_grad = _ops.conv_weight_grad
+sum_pool = _ops.sum_pool
+max_pool = _ops.max_pool
+max_pool_grad = _ops.max_pool_grad
+interpolation_weights = _ops.interpolation_weights
+interpolate = _ops.interpolate
+interpolate_grad = _ops.interpolate_grad
+box_iou_3d = _ops.box_iou_3d
+nms_3d = _ops.nms_3d
+
+
+# --- shapes for tracing -----------------------------------------------------------------------------------------------
+
+
+def _unknown_size():
+    return torch.library.get_ctx().new_dynamic_size()
+
+
+def _fake_map(like: Tensor, borders) -> tuple[Tensor, Tensor, Tensor]:
+    size = _unknown_size()
+    rows = (like.new_empty(size, dtype=torch.int32), like.new_empty(size, dtype=torch.int32))
+    return *rows, like.new_empty(borders, dtype=torch.int64)
+
+
+@torch.library.register_fake("tsp3d::unique_coords", lib=_LIBRARY)
+def _(coords, step):
+    size, rows = _unknown_size(), coords.shape[0]
+    long = {"dtype": torch.int64}
+    return (
+        coords.new_empty(size, 4),
+        coords.new_empty(rows, **long),
+        coords.new_empty(rows, **long),
+        coords.new_empty(size + 1, **long),
+    )
+
+
+@torch.library.register_fake("tsp3d::is_coordinate_set", lib=_LIBRARY)
+def _(coords):
+    return coords.new_empty((), dtype=torch.bool)
+
+
+@torch.library.register_fake("tsp3d::lookup", lib=_LIBRARY)
+def _(coords, query):
+    return query.new_empty(query.shape[0], dtype=torch.int64)
+
+
+@torch.library.register_fake("tsp3d::merge_coords", lib=_LIBRARY)
+def _(a, b):
+    size = _unknown_size()
+    rows = (a.new_empty(size, dtype=torch.int64), a.new_empty(size, dtype=torch.int64))
+    return a.new_empty(size, 4), *rows
+
+
+@torch.library.register_fake("tsp3d::dilate_coords", lib=_LIBRARY)
+def _(coords, kernel_size, step):
+    return coords.new_empty(_unknown_size(), 4)
+
+
+@torch.library.register_fake("tsp3d::kernel_map", lib=_LIBRARY)
+def _(in_coords, out_coords, kernel_size, step):
+    return _fake_map(in_coords, kernel_size[0] * kernel_size[1] * kernel_size[2] + 1)
+
+
+@torch.library.register_fake("tsp3d::filter_map", lib=_LIBRARY)
+def _(in_rows, out_rows, splits, new_in, new_out):
+    return _fake_map(in_rows, splits.shape[0])
+
+
+@torch.library.register_fake("tsp3d::replicate_map", lib=_LIBRARY)
+def _(in_rows, out_rows, splits, in_offsets, out_offsets, index):
+    return _fake_map(in_rows, splits.shape[0])
+
+
+@torch.library.register_fake("tsp3d::conv", lib=_LIBRARY)
+def _(feats, weight, in_rows, out_rows, splits, num_out):
+    return feats.new_empty(num_out, weight.shape[2])
+
+
+@torch.library.register_fake("tsp3d::conv_weight_grad", lib=_LIBRARY)
+def _(feats, grad, in_rows, out_rows, splits):
+    return feats.new_empty(splits.shape[0] - 1, feats.shape[1], grad.shape[1])
+
+
+@torch.library.register_fake("tsp3d::sum_pool", lib=_LIBRARY)
+def _(feats, in_rows, out_rows, splits, num_out):
+    return feats.new_empty(num_out, feats.shape[1])
+
+
+@torch.library.register_fake("tsp3d::max_pool", lib=_LIBRARY)
+def _(feats, in_rows, out_rows, splits, num_out):
+    shape = (num_out, feats.shape[1])
+    return feats.new_empty(shape), feats.new_empty(shape, dtype=torch.int32)
+
+
+@torch.library.register_fake("tsp3d::max_pool_grad", lib=_LIBRARY)
+def _(grad, argmax, num_in):
+    return grad.new_empty(num_in, grad.shape[1])
+
+
+@torch.library.register_fake("tsp3d::interpolation_weights", lib=_LIBRARY)
+def _(coords, points, stride):
+    return points.new_empty(points.shape[0], 8, dtype=torch.int64), points.new_empty(points.shape[0], 8)
+
+
+@torch.library.register_fake("tsp3d::interpolate", lib=_LIBRARY)
+def _(feats, rows, weights):
+    return feats.new_empty(rows.shape[0], feats.shape[1])
+
+
+@torch.library.register_fake("tsp3d::interpolate_grad", lib=_LIBRARY)
+def _(grad, rows, weights, num_in):
+    return grad.new_empty(num_in, grad.shape[1])
+
+
+@torch.library.register_fake("tsp3d::box_iou_3d", lib=_LIBRARY)
+def _(a, b):
+    return a.new_empty(a.shape[0], b.shape[0], dtype=torch.promote_types(a.dtype, b.dtype))
+
+
+@torch.library.register_fake("tsp3d::nms_3d", lib=_LIBRARY)
+def _(boxes, scores, iou_threshold):
+    return boxes.new_empty(_unknown_size(), dtype=torch.int64)
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+# A kernel map read with its columns swapped is the map of the transposed operator, already in the right order.
+
+
+def _conv_setup(ctx, inputs, output):
+    feats, weight, in_rows, out_rows, splits, _ = inputs
+    ctx.save_for_backward(feats, weight, in_rows, out_rows, splits)
+
+
+def _conv_backward(ctx, grad):
+    feats, weight, in_rows, out_rows, splits = ctx.saved_tensors
+    grad_feats = grad_weight = None
+    if ctx.needs_input_grad[0]:
+        grad_feats = conv(grad, weight.transpose(1, 2), out_rows, in_rows, splits, feats.shape[0])
+    if ctx.needs_input_grad[1]:
+        grad_weight = conv_weight_grad(feats, grad, in_rows, out_rows, splits)
+    return grad_feats, grad_weight, None, None, None, None
+
+
+def _weight_grad_setup(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _weight_grad_backward(ctx, grad):
+    feats, grad_out, in_rows, out_rows, splits = ctx.saved_tensors
+    grad_feats = conv(grad_out, grad.transpose(1, 2), out_rows, in_rows, splits, feats.shape[0])
+    return grad_feats, conv(feats, grad, in_rows, out_rows, splits, grad_out.shape[0]), None, None, None
+
+
+def _sum_pool_setup(ctx, inputs, output):
+    feats, in_rows, out_rows, splits, _ = inputs
+    ctx.save_for_backward(in_rows, out_rows, splits)
+    ctx.num_in = feats.shape[0]
+
+
+def _sum_pool_backward(ctx, grad):
+    in_rows, out_rows, splits = ctx.saved_tensors
+    return sum_pool(grad, out_rows, in_rows, splits, ctx.num_in), None, None, None, None
+
+
+def _max_pool_setup(ctx, inputs, output):
+    ctx.save_for_backward(output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.num_in = inputs[0].shape[0]
+
+
+def _max_pool_backward(ctx, grad, _):
+    return max_pool_grad(grad, ctx.saved_tensors[0], ctx.num_in), None, None, None, None
+
+
+def _interpolate_setup(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _interpolate_backward(ctx, grad):
+    feats, rows, weights = ctx.saved_tensors
+    grad_feats = grad_weights = None
+    if ctx.needs_input_grad[0]:
+        grad_feats = interpolate_grad(grad, rows, weights, feats.shape[0])
+    if ctx.needs_input_grad[2]:
+        ones = torch.ones_like(weights[:, :1])
+        columns = [(interpolate(feats, rows[:, j : j + 1], ones) * grad).sum(1) for j in range(rows.shape[1])]
+        grad_weights = torch.stack(columns, 1)
+    return grad_feats, None, grad_weights
+
+
+_GRADIENTS = {
+    "conv": (_conv_backward, _conv_setup),
+    "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),
+    "sum_pool": (_sum_pool_backward, _sum_pool_setup),
+    "max_pool": (_max_pool_backward, _max_pool_setup),
+    "interpolate": (_interpolate_backward, _interpolate_setup),
+}
+for _name, (_backward, _setup) in _GRADIENTS.items():
+    torch.library.register_autograd(f"tsp3d::{_name}", _backward, setup_context=_setup, lib=_LIBRARY)

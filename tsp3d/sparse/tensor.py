@@ -1,0 +1,158 @@
+"""SparseTensor: features over a set of voxels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tsp3d.sparse import ops
+from tsp3d.sparse.coords import CoordinateSet
+
+
+class SparseTensor:
+    """Immutable features over a coordinate set.
+
+    feats: (N, C). coords: (N, 4) int32 [batch, x, y, z] in base voxels, unique, in lexicographic order, multiples of
+    ``stride``; use ``SparseTensor.from_unsorted`` for anything else. batch_size: number of scenes (empty ones count);
+    without it the last scene is the one of the last row.
+
+    Raises ValueError where rows are out of order, doubled, or do not match feats.
+    """
+
+    def __init__(self, feats: Tensor, coords: Tensor, stride: int = 1, batch_size: int | None = None):
+        _check_coords(coords)
+        if not bool(ops.is_coordinate_set(coords)):
+            raise ValueError("coords are not unique and sorted by (batch, x, y, z); use SparseTensor.from_unsorted")
+        size = _batch_size(coords[-1:], batch_size)
+        self._init(feats, CoordinateSet(coords.contiguous(), stride, size))
+
+    def _init(self, feats: Tensor, coordinate_set: CoordinateSet) -> None:
+        if feats.ndim != 2 or feats.shape[0] != len(coordinate_set):
+            raise ValueError(f"feats must be ({len(coordinate_set)}, C) to match coords, got {tuple(feats.shape)}")
+        self.feats = feats
+        self.coordinate_set = coordinate_set
+
+    @classmethod
+    def over(cls, feats: Tensor, coordinate_set: CoordinateSet) -> SparseTensor:
+        """Features (N, C) over a coordinate set that exists."""
+        result = cls.__new__(cls)
+        result._init(feats, coordinate_set)
+        return result
+
+    @classmethod
+    def from_unsorted(
+        cls, feats: Tensor, coords: Tensor, stride: int = 1, batch_size: int | None = None, reduce: str = "mean"
+    ) -> SparseTensor:
+        """Sort rows and join doubled coordinates; reduce: "mean", "sum" or "first" (the first in the given order)."""
+        return gather_unique(feats, coords, stride, batch_size, reduce)[0]
+
+    # --- what it holds ------------------------------------------------------------------------------------------------
+
+    @property
+    def coords(self) -> Tensor:
+        """(N, 4) int32 [batch, x, y, z] in base voxels."""
+        return self.coordinate_set.coords
+
+    @property
+    def stride(self) -> int:
+        """Size of a voxel of this tensor, in base voxels."""
+        return self.coordinate_set.stride
+
+    @property
+    def batch_size(self) -> int:
+        return self.coordinate_set.batch_size
+
+    @property
+    def batch(self) -> Tensor:
+        """(N,) int32 scene of each row."""
+        return self.coords[:, 0]
+
+    @property
+    def offsets(self) -> Tensor:
+        """(B + 1,) int64: rows of scene b are ``offsets[b]:offsets[b + 1]``."""
+        return self.coordinate_set.offsets
+
+    @property
+    def counts(self) -> Tensor:
+        """(B,) int64 rows of each scene."""
+        return self.offsets.diff()
+
+    @property
+    def device(self) -> torch.device:
+        return self.feats.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.feats.dtype
+
+    @property
+    def num_channels(self) -> int:
+        return self.feats.shape[1]
+
+    def __len__(self) -> int:
+        return self.feats.shape[0]
+
+    def __repr__(self) -> str:
+        return (
+            f"SparseTensor({len(self)} voxels x {self.num_channels} channels, stride={self.stride}, "
+            f"batch_size={self.batch_size}, dtype={self.dtype}, device={self.device})"
+        )
+
+    # --- other tensors ------------------------------------------------------------------------------------------------
+
+    def replace(self, feats: Tensor) -> SparseTensor:
+        """Other features (N, C') over the same voxels; kernel maps are shared."""
+        return SparseTensor.over(feats, self.coordinate_set)
+
+    def prune(self, mask: Tensor) -> SparseTensor:
+        """The voxels where mask (N,) bool is True. Kernel maps are filtered, not rebuilt."""
+        if mask.dtype != torch.bool or mask.shape != (len(self),):
+            raise ValueError(f"mask must be ({len(self)},) bool, got {tuple(mask.shape)} {mask.dtype}")
+        return SparseTensor.over(self.feats[mask], self.coordinate_set.pruned(mask))
+
+    def to(self, device: torch.device | str) -> SparseTensor:
+        """The same tensor on another device."""
+        return SparseTensor.over(self.feats.to(device), self.coordinate_set.to(device))
+
+    def __add__(self, other: SparseTensor) -> SparseTensor:
+        """Sum over the same voxels; ``tsp3d.sparse.union`` adds tensors over different ones."""
+        if other.coordinate_set is not self.coordinate_set and not torch.equal(self.coords, other.coords):
+            raise ValueError("the tensors have different voxels; add them with tsp3d.sparse.union(a, b)")
+        return self.replace(self.feats + other.feats)
+
+
+def _check_coords(coords: Tensor) -> None:
+    if coords.ndim != 2 or coords.shape[1] != 4 or coords.dtype != torch.int32:
+        raise ValueError(f"coords must be (N, 4) int32 [batch, x, y, z], got {tuple(coords.shape)} {coords.dtype}")
+
+
+def _batch_size(last_row: Tensor, batch_size: int | None) -> int:
+    needed = int(last_row[0, 0]) + 1 if len(last_row) else 0
+    if batch_size is None:
+        return max(needed, 1)
+    if needed > batch_size:
+        raise ValueError(f"coords name scene {needed - 1}, but batch_size is {batch_size}")
+    return batch_size
+
+
+def gather_unique(
+    feats: Tensor, coords: Tensor, stride: int, batch_size: int | None, reduce: str
+) -> tuple[SparseTensor, Tensor]:
+    """Tensor over the unique rows of coords (P, 4), and the row (P,) int64 that each given row went to."""
+    _check_coords(coords)
+    if feats.ndim != 2 or feats.shape[0] != coords.shape[0]:
+        raise ValueError(f"feats must be ({coords.shape[0]}, C) to match coords, got {tuple(feats.shape)}")
+    unique, inverse, order, starts = ops.unique_coords(coords.contiguous(), 1)
+    if len(unique) and int(unique[0, 0]) < 0:
+        raise ValueError(f"the batch column must not be negative, got {int(unique[0, 0])}")
+    size = _batch_size(unique[-1:], batch_size)
+    if reduce == "first":
+        merged = feats[order[starts[:-1]]]
+    elif reduce in ("mean", "sum"):
+        splits = starts.new_tensor([0, len(order)])
+        merged = ops.sum_pool(feats, order.int(), inverse[order].int(), splits, len(unique))
+        if reduce == "mean":
+            merged = merged / starts.diff()[:, None]
+    else:
+        raise ValueError(f'reduce must be "mean", "sum" or "first", got {reduce!r}')
+    return SparseTensor.over(merged, CoordinateSet(unique, stride, size)), inverse
