@@ -17,7 +17,7 @@ MAX_POINTS = 2_000_000
 
 
 class Chunk(NamedTuple):
-    """Some points of a file: ``xyz`` (n, 3) in the file's numbers, ``rgb`` (n, 3) in the file's colour range or None."""
+    """Some points: ``xyz`` (n, 3) in the file's numbers, ``rgb`` (n, 3) in the file's colour range or None."""
 
     xyz: np.ndarray
     rgb: np.ndarray | None = None
@@ -102,16 +102,15 @@ class Collector:
     def _thin(self) -> None:
         self._join()
         xyz = self._xyz[0]
-        if self._origin is None:
-            self._origin = xyz[0].copy()
+        origin = self._origin = xyz[0].copy() if self._origin is None else self._origin
         if self.thinned:
-            keep = first_per_voxel(xyz, self.voxel, self._origin)
+            keep = first_per_voxel(xyz, self.voxel, origin)
         else:
             keep = np.arange(len(xyz))
         self.thinned = True
         while len(keep) > self.max_points:
             self.voxel *= 2
-            keep = keep[first_per_voxel(xyz[keep], self.voxel, self._origin)]
+            keep = keep[first_per_voxel(xyz[keep], self.voxel, origin)]
         self._xyz = [xyz[keep]]
         if self._rgb:
             self._rgb = [self._rgb[0][keep]]
@@ -151,7 +150,9 @@ def explain(source: str, error: BaseException, kind: str) -> ScanError:
     if isinstance(error, ScanError):
         return error
     if isinstance(error, MemoryError):
-        return ScanError(f"{source}: not enough memory to read it; thin the scan first, or check that it is not damaged")
+        return ScanError(
+            f"{source}: not enough memory to read it; thin the scan first, or check that it is not damaged"
+        )
     return ScanError(
         f"{source}: cannot be read as {kind} ({one_line(error)}); the file may be damaged or cut short: export it again"
     )

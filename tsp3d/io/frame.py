@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 UNITS: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 """Metres per unit."""
 
-# Rows are our x, y, z in the file's axes. All are proper rotations by quarter turns, so that an axis-aligned box stays one.
+# Rows: our x, y, z in the file's axes. Proper rotations by quarter turns, so that an axis-aligned box stays one.
 UP_ROTATIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
@@ -113,7 +113,7 @@ def leveling_shift(xyz: np.ndarray) -> np.ndarray:
 
 
 def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
-    """A sentence that says which flag to pass when the extents (N, 3; metres, not yet levelled) are no room's; or None."""
+    """Which flag to pass, when points (N, 3; metres, not yet levelled) have no room's extents; else None."""
     if len(xyz) < 100:
         return None
     low, high = np.percentile(xyz, [1.0, 99.0], axis=0)

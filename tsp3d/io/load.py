@@ -24,17 +24,19 @@ OUTPUT_MARK = ".tsp3d."
 READERS: dict[str, tuple[str, Callable[[Path], Iterator[Chunk]]]] = {
     ".ply": ("PLY", read_ply),
     ".pcd": ("PCD", read_pcd),
-    **{suffix: ("text points", read_text) for suffix in (".xyz", ".txt", ".csv", ".asc", ".pts")},
+    **dict.fromkeys((".xyz", ".txt", ".csv", ".asc", ".pts"), ("text points", read_text)),
     ".npy": ("NPY", read_npy),
     ".npz": ("NPZ", read_npz),
-    **{suffix: ("a mesh", read_mesh) for suffix in (".obj", ".glb", ".gltf", ".stl", ".off")},
+    **dict.fromkeys((".obj", ".glb", ".gltf", ".stl", ".off"), ("a mesh", read_mesh)),
     ".las": ("LAS", read_las),
     ".laz": ("LAZ", read_las),
     ".e57": ("E57", read_e57),
 }
 
 
-def load_scan(path: str | os.PathLike[str], up: str | None = None, unit: str = "m", max_points: int = MAX_POINTS) -> Scan:
+def load_scan(
+    path: str | os.PathLike[str], up: str | None = None, unit: str = "m", max_points: int = MAX_POINTS
+) -> Scan:
     """Read a scan and bring it to metres, z up, floor near z = 0, centred.
 
     Args:

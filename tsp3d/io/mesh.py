@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -48,8 +49,12 @@ def _point_colours(cloud: trimesh.PointCloud | trimesh.Trimesh) -> np.ndarray | 
     return np.asarray(colours)[:, :3]
 
 
+def _visual(mesh: trimesh.Trimesh) -> Any:
+    return mesh.visual  # one of several classes, told apart by `kind`
+
+
 def _has_colour(mesh: trimesh.Trimesh) -> bool:
-    kind = mesh.visual.kind
+    kind = _visual(mesh).kind
     if kind == "texture":
         material = getattr(mesh.visual, "material", None)
         return _image(mesh) is not None or _flat_colour(material) is not None
@@ -78,20 +83,20 @@ def _flat_colour(material: object) -> np.ndarray | None:
 
 def _surface_colours(mesh: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Colours (P, 3) uint8 of places on the faces; grey where the part has none."""
-    kind = mesh.visual.kind
-    if kind == "texture":
+    visual = _visual(mesh)
+    if visual.kind == "texture":
         image = _image(mesh)
         if image is not None:
-            uv = np.einsum("pc,pcd->pd", weights, np.asarray(mesh.visual.uv)[mesh.faces[face]])[:, :2]
+            uv = np.einsum("pc,pcd->pd", weights, np.asarray(visual.uv)[mesh.faces[face]])[:, :2]
             uv = np.nan_to_num(uv) % 1.0
             column = np.minimum((uv[:, 0] * image.shape[1]).astype(int), image.shape[1] - 1)
             row = np.minimum(((1 - uv[:, 1]) * image.shape[0]).astype(int), image.shape[0] - 1)
             return image[row, column]
-        flat = _flat_colour(getattr(mesh.visual, "material", None))
+        flat = _flat_colour(getattr(visual, "material", None))
         return np.tile(flat if flat is not None else np.uint8(GREY), (len(face), 1 if flat is not None else 3))
-    if kind == "vertex":
-        corner = np.asarray(mesh.visual.vertex_colors, dtype=np.float64)[mesh.faces[face]][:, :, :3]
+    if visual.kind == "vertex":
+        corner = np.asarray(visual.vertex_colors, dtype=np.float64)[mesh.faces[face]][:, :, :3]
         return np.round(np.einsum("pc,pcd->pd", weights, corner)).astype(np.uint8)
-    if kind == "face":
-        return np.asarray(mesh.visual.face_colors)[face, :3].astype(np.uint8)
+    if visual.kind == "face":
+        return np.asarray(visual.face_colors)[face, :3].astype(np.uint8)
     return np.full((len(face), 3), GREY, dtype=np.uint8)

@@ -31,7 +31,9 @@ def read_text(path: Path) -> Iterator[Chunk]:
             if len(line) > 10_000 or number > HEADER_LINES:
                 break
             if "\0" in line:
-                raise ScanError(f"{path}: this is no plain text (line {number} holds zero bytes); save it as UTF-8 text")
+                raise ScanError(
+                    f"{path}: this is no plain text (line {number} holds zero bytes); save it as UTF-8 text"
+                )
             delimiter = _delimiter(line)
             row = _numbers(line, delimiter)
             if len(row) >= 3:

@@ -1,0 +1,337 @@
+"""The facade: load weights once, encode a scan once, ground many sentences in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+import torch
+
+from tsp3d.io import Scan, UserError, load_scan
+from tsp3d.io.errors import one_line
+from tsp3d.results import Box, Grounding, scan_to_json
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Folder of the weights that come with the package."""
+
+MAX_TEXT = 1000
+"""Characters of a sentence that are read."""
+
+
+class Network(Protocol):
+    """What the facade needs of a network; :class:`tsp3d.models.net.GroundingNet` has it."""
+
+    def encode(self, xyz: torch.Tensor, rgb: torch.Tensor | None, /) -> Any:
+        """Points (N, 3) float32 in metres z up, colours (N, 3) 0…1 or None → features, opaque to the facade."""
+        ...
+
+    def ground(self, encoded: Any, texts: list[str], /, top_k: int = 1) -> Sequence[Any]:
+        """For each text something with ``boxes`` (k, 6) in metres, ``scores`` (k,) best first, and ``trace``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scan with its features, ready for any number of sentences."""
+
+    scan: Scan
+    encoded: Any
+    """The network's features."""
+    encode_ms: float
+    """How long they took."""
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """All that came of one scan of many: answers, or the error that the user should see."""
+
+    source: str
+    scan: Scan | None = None
+    groundings: list[Grounding] = field(default_factory=list)
+    error: str | None = None
+
+
+class Grounder:
+    """Finds what sentences mean in scans.
+
+    >>> grounder = Grounder.from_pretrained("tsp3d-tiny")
+    >>> scene = grounder.encode(load_scan("room.ply"))
+    >>> grounder.ground(scene, "the brown chair next to the desk").boxes[0].center
+    """
+
+    def __init__(self, network: Network, name: str = "custom", device: str | torch.device = "cpu") -> None:
+        """``network`` is moved to ``device`` and put in evaluation mode if it is a torch module."""
+        self.device = torch.device(device)
+        if isinstance(network, torch.nn.Module):
+            network = network.to(self.device).eval()  # type: ignore[assignment]
+        self.network = network
+        self.name = name
+        self.config_hash = _config_hash(getattr(network, "config", None))
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = "tsp3d-tiny", device: str = "auto") -> Grounder:
+        """Load weights by the name of a bundled model, a folder, or a Hugging Face hub id (``user/model``).
+
+        Args:
+            device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:1".
+
+        Raises:
+            UserError: no such weights, or not usable; or no such device.
+        """
+        where = pick_device(device)
+        folder = find_weights(os.fspath(name))
+        from tsp3d.models.net import GroundingNet
+
+        try:
+            network = GroundingNet.from_pretrained(folder)
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{folder}: the weights cannot be loaded ({one_line(error)}); fetch or save them again"
+            ) from error
+        return cls(network, name=os.fspath(name), device=where)
+
+    @property
+    def min_score(self) -> float:
+        """The model's own threshold: boxes that score less are left out unless the caller says otherwise."""
+        return float(getattr(getattr(getattr(self.network, "config", None), "head", None), "min_score", 0.0))
+
+    @torch.inference_mode()
+    def encode(self, scan: Scan | str | os.PathLike[str]) -> Scene:
+        """Features of a scan (or of the file at a path; metres, z up). Raises ScanError if the file cannot be read."""
+        if not isinstance(scan, Scan):
+            scan = load_scan(scan)
+        start = self._now()
+        xyz = torch.from_numpy(scan.xyz).to(self.device)  # (N, 3)
+        rgb = None if scan.rgb is None else torch.from_numpy(scan.rgb).to(self.device).float() / 255.0  # (N, 3)
+        encoded = self.network.encode(xyz, rgb)
+        return Scene(scan, encoded, (self._now() - start) * 1000)
+
+    @overload
+    def ground(
+        self, scene: Scene | Scan | str | os.PathLike[str], text: str, top_k: int = 1, min_score: float | None = None
+    ) -> Grounding: ...
+    @overload
+    def ground(
+        self,
+        scene: Scene | Scan | str | os.PathLike[str],
+        text: Sequence[str],
+        top_k: int = 1,
+        min_score: float | None = None,
+    ) -> list[Grounding]: ...
+
+    @torch.inference_mode()
+    def ground(
+        self,
+        scene: Scene | Scan | str | os.PathLike[str],
+        text: str | Sequence[str],
+        top_k: int = 1,
+        min_score: float | None = None,
+    ) -> Grounding | list[Grounding]:
+        """The boxes that a sentence means, or each of several sentences (which share the scan's features).
+
+        Args:
+            scene: from :meth:`encode`; a scan or path is encoded first.
+            top_k: at most this many boxes, best first.
+            min_score: boxes below are left out (0…1). None: the model's own threshold.
+
+        Returns:
+            A Grounding for a string, a list of them for a list; boxes in the frame and unit of the input.
+
+        Raises:
+            UserError: an empty text, or ``top_k`` or ``min_score`` out of range.
+        """
+        texts = [clean_text(text)] if isinstance(text, str) else [clean_text(one) for one in _sentences(text)]
+        check_top_k(top_k)
+        if min_score is None:
+            min_score = self.min_score
+        check_min_score(min_score)
+        if not texts:
+            return []
+        if not isinstance(scene, Scene):
+            scene = self.encode(scene)
+        start = self._now()
+        raw = self.network.ground(scene.encoded, texts, top_k=top_k)
+        elapsed = (self._now() - start) * 1000 / len(texts)
+        results = [self._result(scene, one, answer, min_score, elapsed) for one, answer in zip(texts, raw, strict=True)]
+        return results[0] if isinstance(text, str) else results
+
+    def ground_many(
+        self,
+        scans: Iterable[Scan | str | os.PathLike[str]],
+        texts: str | Sequence[str],
+        top_k: int = 1,
+        min_score: float | None = None,
+        up: str | None = None,
+        unit: str = "m",
+    ) -> Iterator[ScanResult]:
+        """Ground the same sentences in one scan after the other, with one scan in memory at a time.
+
+        A scan that cannot be read gives a result with ``error`` and does not stop the others. Wrong texts or options
+        raise UserError before the first scan is read.
+        """
+        sentences = [clean_text(one) for one in ([texts] if isinstance(texts, str) else _sentences(texts))]
+        check_top_k(top_k)
+        if min_score is not None:
+            check_min_score(min_score)
+        return self._stream(scans, sentences, top_k, min_score, up, unit)
+
+    def _stream(
+        self,
+        scans: Iterable[Scan | str | os.PathLike[str]],
+        texts: list[str],
+        top_k: int,
+        min_score: float | None,
+        up: str | None,
+        unit: str,
+    ) -> Iterator[ScanResult]:
+        for item in scans:
+            source = item.source if isinstance(item, Scan) else os.fspath(item)
+            try:
+                scan = item if isinstance(item, Scan) else load_scan(item, up=up, unit=unit)
+                yield ScanResult(source, scan, self.ground(self.encode(scan), texts, top_k, min_score))
+            except UserError as error:
+                yield ScanResult(source, error=str(error))
+            except (MemoryError, torch.OutOfMemoryError):
+                yield ScanResult(source, error=f"{source}: not enough memory for this scan; thin it first")
+
+    def to_json(self, result: ScanResult) -> dict[str, Any]:
+        """The result of one scan as in the result file; ``{"scan", "model", "config_hash", "error"}`` if it failed."""
+        if result.scan is None:
+            return {"scan": result.source, "model": self.name, "config_hash": self.config_hash, "error": result.error}
+        frame = result.scan.input_frame
+        return scan_to_json(result.source, self.name, self.config_hash, frame, result.groundings)
+
+    def _result(self, scene: Scene, text: str, raw: Any, min_score: float, ground_ms: float) -> Grounding:
+        boxes = _numpy(raw.boxes).reshape(-1, 6)  # (k, 6) metres
+        scores = np.clip(_numpy(raw.scores).reshape(-1), 0.0, 1.0)  # (k,)
+        good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+        best = float(scores[good].max(initial=0.0))
+        good &= scores >= min_score
+        order = np.argsort(-scores[good], kind="stable")
+        boxes, scores = boxes[good][order], scores[good][order]
+        frame = scene.scan.input_frame
+        rows = frame.boxes_to_input(boxes)
+        return Grounding(
+            text=text,
+            boxes=tuple(_box(row, score) for row, score in zip(rows, scores, strict=True)),
+            boxes_m=boxes,
+            frame=frame,
+            best_score=best,
+            timings_ms={"encode": scene.encode_ms, "ground": ground_ms, "total": scene.encode_ms + ground_ms},
+            trace=getattr(raw, "trace", None),
+        )
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def find_weights(name: str) -> Path:
+    """The folder of a bundled model, a folder given, or a download from the Hugging Face hub. Raises UserError."""
+    bundled = sorted(entry.parent.name for entry in WEIGHTS.glob("*/config.json"))
+    choices = f"bundled: {', '.join(bundled) or 'none'}; or pass a folder with config.json and model.safetensors"
+    if name in bundled:
+        return WEIGHTS / name
+    folder = Path(name)
+    if folder.is_dir():
+        missing = [part for part in ("config.json", "model.safetensors") if not (folder / part).is_file()]
+        if missing:
+            raise UserError(
+                f"{name}: the folder has no {' and no '.join(missing)}, so it is no saved model ({choices})"
+            )
+        return folder
+    if folder.exists():
+        raise UserError(f"{name}: this is a file; {choices}")
+    if name.count("/") == 1 and not name.startswith((".", "/")):
+        try:
+            from huggingface_hub import snapshot_download
+
+            return Path(snapshot_download(name))
+        except Exception as error:  # the hub's errors range from requests' to its own
+            raise UserError(
+                f"{name}: no such folder, and the hub did not give it ({one_line(error)}); {choices}"
+            ) from error
+    raise UserError(f"{name!r}: no such model; {choices}")
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device for "auto", "cpu", "cuda", "cuda:1" … Raises UserError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"unknown device {name!r}: use auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {name!r}: use auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        )
+    return device
+
+
+def clean_text(text: str) -> str:
+    """A sentence in one line of valid characters, cut to what is read. Raises UserError if there is nothing in it."""
+    if not isinstance(text, str):
+        raise UserError(f"a text must be a string, got {type(text).__name__}; say what to find, e.g. 'the brown chair'")
+    valid = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates come from undecodable command lines
+    words = " ".join("".join(c if c.isprintable() else " " for c in valid).split())
+    if not any(c.isalnum() for c in words):
+        raise UserError(f"the text {words!r} is empty: say what to find, e.g. 'the brown chair next to the desk'")
+    if len(words) > MAX_TEXT:
+        log.warning("the text has %d characters; only the first %d are read", len(words), MAX_TEXT)
+        words = words[:MAX_TEXT]
+    letters = [c for c in words if c.isalpha()]
+    if letters and sum(c.isascii() for c in letters) < 0.7 * len(letters):
+        log.warning("the text %r does not look English, the only language the models know; expect no match", words[:60])
+    return words
+
+
+def check_top_k(top_k: int) -> None:
+    """Raises UserError unless ``top_k`` is a whole number from 1 to 1000."""
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 1000:
+        raise UserError(f"top_k must be a whole number from 1 to 1000, got {top_k!r}")
+
+
+def check_min_score(min_score: float) -> None:
+    """Raises UserError unless ``min_score`` lies in 0…1."""
+    if not 0.0 <= min_score <= 1.0:
+        raise UserError(f"min_score must be from 0 to 1, got {min_score!r}")
+
+
+def _sentences(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, (list, tuple)):
+        return list(texts)
+    raise UserError(f"texts must be a string or a list of strings, got {type(texts).__name__}")
+
+
+def _numpy(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().double().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def _box(row: np.ndarray, score: float) -> Box:
+    values = [float(value) for value in row]
+    return Box((values[0], values[1], values[2]), (values[3], values[4], values[5]), 0.0, float(score))
+
+
+def _config_hash(config: Any) -> str:
+    """First 12 hex digits of the SHA-256 of the configuration's sorted JSON, or the configuration's own hash."""
+    own = getattr(config, "hash", None)
+    if callable(own):
+        return str(own())
+    plain = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,137 @@
+"""What grounding returns, and the front door of its writers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsp3d.io import Frame
+from tsp3d.io.load import OUTPUT_MARK
+from tsp3d.io.write import write_text
+
+if TYPE_CHECKING:
+    from tsp3d.grounder import ScanResult
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box in the frame and unit of the input scan."""
+
+    center: tuple[float, float, float]
+    size: tuple[float, float, float]
+    """Full extents along the input's x, y and z."""
+    yaw: float
+    """Radians about the up axis; 0 where the box is aligned with the axes."""
+    score: float
+    """0…1."""
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"center", "size", "yaw", "score"}``."""
+        return {"center": list(self.center), "size": list(self.size), "yaw": self.yaw, "score": self.score}
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """The answer to one sentence about one scan."""
+
+    text: str
+    boxes: tuple[Box, ...]
+    """Best first, in the frame and unit of the input; empty if nothing scored ``min_score``."""
+    boxes_m: Any
+    """The same boxes as an array (K, 6) float64: centre and size in the scan's metres, z up (as ``Scan.xyz``)."""
+    frame: Frame
+    best_score: float = 0.0
+    """Score of the best candidate, even if below ``min_score``: how near a miss was."""
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    """``encode`` (the scan, shared by its sentences), ``ground`` (this sentence), ``total``."""
+    trace: Any = None
+    """What the network kept at each level, if it says."""
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any box."""
+        return bool(self.boxes)
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of ``queries`` in the result file."""
+        return {
+            "text": self.text,
+            "found": self.found,
+            "boxes": [box.to_json() for box in self.boxes],
+            "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
+        }
+
+
+def scan_to_json(
+    source: str, model: str, config_hash: str, frame: Frame, groundings: Sequence[Grounding]
+) -> dict[str, Any]:
+    """The result of one scan, as written to the result file."""
+    return {
+        "scan": source,
+        "model": model,
+        "config_hash": config_hash,
+        "frame": frame.to_json(),
+        "queries": [grounding.to_json() for grounding in groundings],
+    }
+
+
+def dumps(document: object) -> str:
+    """JSON text, strict (no NaN) and readable in any language."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def write_json(path: str | os.PathLike[str], document: object) -> None:
+    """Write a result file, whole or not at all."""
+    write_text(path, dumps(document))
+
+
+def write_pictures(result: ScanResult, folder: str | os.PathLike[str], prefix: str | None = None) -> list[Path]:
+    """Write an annotated PLY and a PNG for each sentence of a scan.
+
+    Names are ``<prefix>-<number>-<words>.tsp3d.png`` and ``.ply``; the prefix is the scan's file name by default.
+
+    Returns:
+        The files written, PNG and PLY in turn. Raises UserError if the folder cannot be written to.
+    """
+    from tsp3d.viz import write_annotated_ply, write_png  # matplotlib only where a picture is wanted
+
+    if result.scan is None:
+        return []
+    written = []
+    stem = prefix if prefix is not None else Path(result.source).stem
+    for number, grounding in enumerate(result.groundings, 1):
+        name = f"{slug(stem, 80)}-{number}-{slug(grounding.text)}{OUTPUT_MARK}"
+        png, ply = Path(folder) / f"{name}png", Path(folder) / f"{name}ply"
+        write_png(png, result.scan, grounding)
+        write_annotated_ply(ply, result.scan, grounding)
+        written += [png, ply]
+    return written
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """Part of a file name from any text: letters of any script, digits, single dashes; never empty."""
+    words = re.sub(r"[^\w.]+", "-", text.lower()).strip("-._")
+    return words[:limit].encode("utf-8")[:120].decode("utf-8", "ignore").rstrip("-._") or "text"
+
+
+def unique_prefixes(sources: Sequence[str]) -> list[str]:
+    """A name for each scan's results: its stem, or with the extension and a number where two scans share it."""
+    taken: set[str] = set()
+    prefixes = []
+    for source in sources:
+        path = Path(source)
+        candidates = [path.stem, path.name.replace(".", "-")]
+        name = next((c for c in candidates if slug(c, 80) not in taken), None)
+        number = 2
+        while name is None:
+            candidate = f"{path.stem[:60]}-{number}"
+            name = candidate if slug(candidate, 80) not in taken else None
+            number += 1
+        taken.add(slug(name, 80))
+        prefixes.append(name)
+    return prefixes
