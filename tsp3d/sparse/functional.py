@@ -124,7 +124,7 @@ def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
 
 
 def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Indices int64, best first, of the boxes (N, 6 or 7) that no better kept box overlaps by more than the threshold."""
+    """Indices int64, best first, of the boxes (N, 6 or 7) that no better kept box overlaps by more than a threshold."""
     boxes = _check_boxes("boxes", boxes)
     if scores.shape != (boxes.shape[0],):
         raise ValueError(f"scores must be ({boxes.shape[0]},), got {tuple(scores.shape)}")

@@ -153,7 +153,7 @@ class GlobalMaxPool3d(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over rows, ``.bn`` is a BatchNorm1d. With fewer than two rows training falls back on running averages."""
+    """Batch norm over rows; ``.bn`` is a BatchNorm1d. With fewer than two rows training uses the running averages."""
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
         super().__init__()

@@ -40,9 +40,9 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         reference.interpolation_weights,
     ),
     "interpolate": ("(Tensor feats, Tensor rows, Tensor weights) -> Tensor", reference.interpolate),
-    "interpolate_grad": (
+    "splat": (
         "(Tensor grad, Tensor rows, Tensor weights, SymInt num_in) -> Tensor",
-        reference.interpolate_grad,
+        reference.splat,
     ),
     "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
     "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
@@ -71,7 +71,7 @@ max_pool = _ops.max_pool
 max_pool_grad = _ops.max_pool_grad
 interpolation_weights = _ops.interpolation_weights
 interpolate = _ops.interpolate
-interpolate_grad = _ops.interpolate_grad
+splat = _ops.splat
 box_iou_3d = _ops.box_iou_3d
 nms_3d = _ops.nms_3d
 
@@ -174,7 +174,7 @@ def _(feats, rows, weights):
     return feats.new_empty(rows.shape[0], feats.shape[1])
 
 
-@torch.library.register_fake("tsp3d::interpolate_grad", lib=_LIBRARY)
+@torch.library.register_fake("tsp3d::splat", lib=_LIBRARY)
 def _(grad, rows, weights, num_in):
     return grad.new_empty(num_in, grad.shape[1])
 
@@ -243,16 +243,34 @@ def _interpolate_setup(ctx, inputs, output):
     ctx.save_for_backward(*inputs)
 
 
+def _weights_grad(feats: Tensor, grad: Tensor, rows: Tensor) -> Tensor:
+    """(M, J): the inner products of feats[rows[m, j]] and grad[m]."""
+    one = feats.new_ones(rows.shape[0], 1)
+    return torch.stack([(interpolate(feats, rows[:, j : j + 1], one) * grad).sum(1) for j in range(rows.shape[1])], 1)
+
+
 def _interpolate_backward(ctx, grad):
     feats, rows, weights = ctx.saved_tensors
     grad_feats = grad_weights = None
     if ctx.needs_input_grad[0]:
-        grad_feats = interpolate_grad(grad, rows, weights, feats.shape[0])
+        grad_feats = splat(grad, rows, weights, feats.shape[0])
     if ctx.needs_input_grad[2]:
-        ones = torch.ones_like(weights[:, :1])
-        columns = [(interpolate(feats, rows[:, j : j + 1], ones) * grad).sum(1) for j in range(rows.shape[1])]
-        grad_weights = torch.stack(columns, 1)
+        grad_weights = _weights_grad(feats, grad, rows)
     return grad_feats, None, grad_weights
+
+
+def _splat_setup(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:3])
+
+
+def _splat_backward(ctx, grad):
+    values, rows, weights = ctx.saved_tensors
+    grad_values = grad_weights = None
+    if ctx.needs_input_grad[0]:
+        grad_values = interpolate(grad, rows, weights)
+    if ctx.needs_input_grad[2]:
+        grad_weights = _weights_grad(grad, values, rows)
+    return grad_values, None, grad_weights, None
 
 
 _GRADIENTS = {
@@ -261,6 +279,7 @@ _GRADIENTS = {
     "sum_pool": (_sum_pool_backward, _sum_pool_setup),
     "max_pool": (_max_pool_backward, _max_pool_setup),
     "interpolate": (_interpolate_backward, _interpolate_setup),
+    "splat": (_splat_backward, _splat_setup),
 }
 for _name, (_backward, _setup) in _GRADIENTS.items():
     torch.library.register_autograd(f"tsp3d::{_name}", _backward, setup_context=_setup, lib=_LIBRARY)

@@ -2,9 +2,11 @@
 
 Runs on any device. Conventions shared by all functions here:
 
-- coords: (N, 4) int32, columns batch, x, y, z, in base voxels. A *coordinate set* has unique rows in lexicographic order.
+- coords: (N, 4) int32, columns batch, x, y, z, in base voxels. A *coordinate set* has unique rows, lexicographically
+  ordered.
 - kernel map: ``in_rows`` (L,) int32, ``out_rows`` (L,) int32, ``splits`` (K + 1,) int64. Pairs of offset k are
-  ``splits[k]:splits[k + 1]``, ordered by out row. Translation keeps lexicographic order, so they are ordered by in row as well.
+  ``splits[k]:splits[k + 1]``, ordered by out row. Translation keeps lexicographic order, so they are ordered by in row
+  as well.
 - kernel offsets: x fastest, then y, then z; odd sizes are centred, even sizes start at 0 (spec/release-state-dict.md).
 """
 
@@ -38,9 +40,9 @@ class Packing:
         for extent in self.extent:
             cells *= max(extent, 1)
         if cells > INT64_MAX:
-            raise ValueError(
-                f"coordinates do not fit in 64-bit keys: (batch, x, y, z) span {self.extent} voxels; use a larger voxel "
-                "size, fewer scenes per batch, or remove points far outside the scene"
+            raise RuntimeError(
+                f"coordinates do not fit in 64-bit keys: (batch, x, y, z) span {self.extent} voxels; "
+                "use larger voxels, fewer scenes per batch, or remove points far outside the scene"
             )
         ex, ey, ez = self.extent[1:]
         self.scale = [ex * ey * ez, ey * ez, ez, 1]
@@ -179,7 +181,7 @@ def replicate_map(
 
 
 def conv(feats: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor, num_out: int) -> Tensor:
-    """out[o] = sum over pairs (k, i, o) of feats[i] @ weight[k]. feats (N, Cin), weight (K, Cin, Cout) -> (num_out, Cout)."""
+    """(num_out, Cout): sum over pairs (k, i, o) of feats[i] @ weight[k]; feats (N, Cin), weight (K, Cin, Cout)."""
     out = feats.new_zeros(num_out, weight.shape[2])
     borders = splits.tolist()
     for k in range(weight.shape[0]):
@@ -258,8 +260,8 @@ def interpolate(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     return out
 
 
-def interpolate_grad(grad: Tensor, rows: Tensor, weights: Tensor, num_in: int) -> Tensor:
-    """(num_in, C): the gradient of ``interpolate`` with respect to feats."""
+def splat(grad: Tensor, rows: Tensor, weights: Tensor, num_in: int) -> Tensor:
+    """(num_in, C): the adjoint of ``interpolate``: row rows[m, j] receives weights[m, j] * grad[m]."""
     out = grad.new_zeros(num_in, grad.shape[1])
     if not num_in:
         return out

@@ -149,10 +149,10 @@ def gather_unique(
     if reduce == "first":
         merged = feats[order[starts[:-1]]]
     elif reduce in ("mean", "sum"):
-        splits = starts.new_tensor([0, len(order)])
-        merged = ops.sum_pool(feats, order.int(), inverse[order].int(), splits, len(unique))
+        share = torch.ones_like(inverse, dtype=feats.dtype)
         if reduce == "mean":
-            merged = merged / starts.diff()[:, None]
+            share = (1.0 / starts.diff().to(feats.dtype))[inverse]
+        merged = ops.splat(feats.contiguous(), inverse[:, None], share[:, None], len(unique))
     else:
         raise ValueError(f'reduce must be "mean", "sum" or "first", got {reduce!r}')
     return SparseTensor.over(merged, CoordinateSet(unique, stride, size)), inverse
