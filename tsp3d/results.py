@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from tsp3d.io import Frame
 from tsp3d.io.load import OUTPUT_MARK
@@ -85,9 +90,39 @@ def dumps(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
-def write_json(path: str | os.PathLike[str], document: object) -> None:
-    """Write a result file, whole or not at all."""
-    write_text(path, dumps(document))
+def document(entries: Sequence[dict[str, Any]], single: bool) -> object:
+    """The result file's content: the scan's object, or a list of them if a folder or pattern was given."""
+    return entries[0] if single and len(entries) == 1 else list(entries)
+
+
+def write_json(path: str | os.PathLike[str], content: object) -> None:
+    """Write a result file, whole or not at all; to standard output for "-". Raises UserError."""
+    if os.fspath(path) == "-":
+        sys.stdout.buffer.write(dumps(content).encode("utf-8"))  # UTF-8 whatever the terminal's encoding
+        sys.stdout.buffer.flush()
+    else:
+        write_text(path, dumps(content))
+
+
+def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()) -> None:
+    """Print a scan's boxes as a table, then the files that were written for it."""
+    unit = result.groundings[0].frame.unit if result.groundings else "m"
+    table = Table(title=escape(result.source), title_justify="left")
+    for name in ("text", "score", f"centre ({unit})", f"size ({unit})", "ms"):
+        table.add_column(name, justify="left" if name == "text" else "right", overflow="fold")
+    for grounding in result.groundings:
+        total = f"{grounding.timings_ms.get('total', 0.0):.0f}"
+        if not grounding.found:
+            table.add_row(escape(grounding.text), f"not found (best {grounding.best_score:.2f})", "", "", total)
+        for rank, box in enumerate(grounding.boxes):
+            centre, size = (", ".join(f"{v:.4g}" for v in values) for values in (box.center, box.size))
+            first = rank == 0
+            table.add_row(
+                escape(grounding.text) if first else "", f"{box.score:.2f}", centre, size, total if first else ""
+            )
+    console.print(table)
+    for path in files:
+        console.print(f"  {escape(str(path))}", highlight=False)
 
 
 def write_pictures(result: ScanResult, folder: str | os.PathLike[str], prefix: str | None = None) -> list[Path]:
@@ -119,7 +154,7 @@ def slug(text: str, limit: int = 40) -> str:
     return words[:limit].encode("utf-8")[:120].decode("utf-8", "ignore").rstrip("-._") or "text"
 
 
-def unique_prefixes(sources: Sequence[str]) -> list[str]:
+def unique_prefixes(sources: Sequence[str | os.PathLike[str]]) -> list[str]:
     """A name for each scan's results: its stem, or with the extension and a number where two scans share it."""
     taken: set[str] = set()
     prefixes = []

@@ -1,0 +1,83 @@
+"""Find what sentences mean in scans: boxes as a table, as JSON, and drawn.
+
+python tools/infer.py room.ply --text "the brown chair next to the desk" --out out/
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+
+import tsp3d
+from tsp3d.results import document, print_table, unique_prefixes, write_json, write_pictures
+
+
+@dataclass
+class Options:
+    """Find what sentences mean in scans; boxes come back in the frame and unit of each scan."""
+
+    scan: tyro.conf.Positional[str]
+    """A PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/STL/OFF, LAS/LAZ or E57 file, or a folder or glob of them."""
+    text: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """What to find, in English; may be given several times."""
+    model: str = "tsp3d-tiny"
+    """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """The scans' upward axis; z unless given (GLB: y, as that format says)."""
+    unit: Literal["m", "cm", "mm"] = "m"
+    """The scans' unit."""
+    top_k: int = 1
+    """At most this many boxes for each sentence, best first."""
+    min_score: float | None = None
+    """Leave out boxes below this score (0 to 1); the model's own threshold unless given."""
+    json: str | None = None
+    """Write the results to this file, or to standard output for "-"."""
+    out: Path | None = None
+    """Write a picture (PNG) and an annotated PLY for each sentence to this folder."""
+
+
+def main(options: Options) -> int:
+    """Run, and return the exit code: 0, or 1 if anything could not be done (said in one line on standard error)."""
+    console = Console(stderr=options.json == "-", soft_wrap=True)
+    handler = RichHandler(console=Console(stderr=True, soft_wrap=True), show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    failed = 0
+    try:
+        if not options.text:
+            raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
+        paths = tsp3d.find_scans(options.scan)
+        grounder = tsp3d.Grounder.from_pretrained(options.model, device=options.device)
+        results = grounder.ground_many(
+            paths, options.text, options.top_k, options.min_score, up=options.up, unit=options.unit
+        )
+        entries = []
+        for prefix, result in zip(unique_prefixes(paths), results, strict=True):
+            entries.append(grounder.to_json(result))
+            if result.error:
+                failed += 1
+                print(f"error: {result.error}", file=sys.stderr)
+                continue
+            files = write_pictures(result, options.out, prefix) if options.out else []
+            print_table(result, console, files)
+        if options.json:
+            write_json(options.json, document(entries, single=Path(options.scan).is_file()))
+    except tsp3d.UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))
