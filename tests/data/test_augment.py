@@ -1,0 +1,131 @@
+"""Augmentation: boxes stay the extents of their points, texts stay true, the same seed gives the same scene."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsp3d.data.augment import NEUTRAL_RGB, AugmentConfig, augment, extents, rotation, transform_boxes
+from tsp3d.data.sample import Query, SceneSample
+
+STILL = AugmentConfig(
+    quarter_turns=False, yaw=0, flip=0, scale=0, shift_xy=0, shift_z=0, noise=0, color_scale=0, color_shift=0,
+    brightness=0, color_noise=0, color_drop=0,
+)  # fmt: skip
+
+
+def scene(seed: int = 0, objects: int = 4, each: int = 30, view_dependent: bool = False) -> SceneSample:
+    rng = np.random.default_rng(seed)
+    xyz = rng.uniform(-2, 2, (objects * each + 50, 3)).astype(np.float32)
+    instance = np.concatenate([np.repeat(np.arange(objects), each), np.full(50, -1)])
+    order = rng.permutation(len(xyz))
+    xyz, instance = xyz[order], instance[order]
+    lower, upper, _ = extents(xyz, instance, objects)
+    boxes = np.concatenate([(lower + upper) / 2, upper - lower], 1).astype(np.float32)
+    rgb = rng.random(xyz.shape, dtype=np.float32)
+    queries = (Query("the chair on the left", (0,), view_dependent=view_dependent),)
+    return SceneSample("s", xyz, rgb, instance, boxes, np.zeros(objects, int), np.zeros(objects, int), queries)
+
+
+def assert_boxes_are_extents(sample: SceneSample, slack: float = 2e-5) -> None:
+    for place, box in enumerate(sample.boxes):
+        own = sample.xyz[sample.instance == place]
+        np.testing.assert_allclose(box[:3] - box[3:] / 2, own.min(0), atol=slack)
+        np.testing.assert_allclose(box[:3] + box[3:] / 2, own.max(0), atol=slack)
+
+
+def test_extents_against_a_loop() -> None:
+    sample = scene(3, objects=6)
+    sample.instance[sample.instance == 2] = -1
+    lower, upper, present = extents(sample.xyz, sample.instance, 6)
+    assert present.tolist() == [True, True, False, True, True, True]
+    for place in (0, 1, 3, 4, 5):
+        own = sample.xyz[sample.instance == place]
+        np.testing.assert_array_equal(lower[place], own.min(0))
+        np.testing.assert_array_equal(upper[place], own.max(0))
+
+
+@given(seed=st.integers(0, 1000), tilt=st.sampled_from([0.0, 2.5]), view=st.booleans())
+def test_boxes_are_the_extents_of_the_moved_points(seed: int, tilt: float, view: bool) -> None:
+    config = AugmentConfig(noise=0, tilt=tilt)
+    moved = augment(scene(seed, view_dependent=view), config, np.random.default_rng(seed))
+    assert_boxes_are_extents(moved)
+
+
+def test_noise_moves_points_by_no_more_than_its_bound() -> None:
+    sample = scene(1)
+    moved = augment(sample, replace(STILL, noise=0.005), np.random.default_rng(5))
+    assert 0 < np.abs(moved.xyz - sample.xyz).max() <= 0.005 + 1e-6
+    np.testing.assert_array_equal(moved.boxes, sample.boxes)
+
+
+def test_nothing_changes_where_every_amount_is_zero() -> None:
+    sample = scene(2)
+    for config in (STILL, AugmentConfig(enabled=False)):
+        moved = augment(sample, config, np.random.default_rng(0))
+        np.testing.assert_allclose(moved.xyz, sample.xyz, atol=1e-6)
+        np.testing.assert_allclose(moved.rgb, sample.rgb, atol=1e-6)
+        np.testing.assert_allclose(moved.boxes, sample.boxes, atol=1e-6)
+
+
+@pytest.mark.parametrize("quarter", range(4))
+@pytest.mark.parametrize("mirror", [(1, 1), (-1, 1), (1, -1)])
+def test_quarter_turns_and_mirrors_move_stored_boxes_exactly(quarter: int, mirror: tuple[int, int]) -> None:
+    """Also where the stored box exceeds its points unevenly, and where an object has no points."""
+    sample = scene(4)
+    boxes = sample.boxes.copy()
+    boxes[0, 0] += 0.2
+    boxes[0, 3] += 0.4 + 0.1
+    instance = np.where(sample.instance == 3, -1, sample.instance)
+    linear = rotation(0, quarter=quarter) * np.array([*mirror, 1])
+    got = transform_boxes(boxes, sample.xyz, sample.xyz @ linear.T.astype(np.float32), instance, linear)
+    want = np.concatenate([boxes[:, :3] @ linear.T, boxes[:, 3:] @ np.abs(linear).T], 1)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_an_object_without_points_gets_a_box_around_its_turned_box() -> None:
+    box = np.array([[1, 0, 0, 2, 1, 1]], dtype=np.float32)
+    empty = np.zeros((0, 3), np.float32)
+    got = transform_boxes(box, empty, empty, np.zeros(0, int), rotation(45))[0]
+    root = np.sqrt(0.5)
+    np.testing.assert_allclose(got, [root, root, 0, 3 * root, 3 * root, 1], atol=1e-6)
+
+
+def test_only_scenes_without_view_dependent_texts_are_mirrored() -> None:
+    def mirrored(view: bool) -> set[bool]:
+        sample = scene(0, view_dependent=view)
+        found = set()
+        for seed in range(40):
+            moved = augment(sample, replace(STILL, flip=0.5, quarter_turns=True, yaw=5), np.random.default_rng(seed))
+            linear = np.linalg.lstsq(sample.xyz, moved.xyz, rcond=None)[0]
+            found.add(bool(np.linalg.det(linear) < 0))
+        return found
+
+    assert mirrored(True) == {False}
+    assert mirrored(False) == {False, True}
+
+
+def test_colour_stays_in_range_and_can_be_dropped() -> None:
+    sample = scene(0)
+    wild = replace(STILL, color_scale=0.5, color_shift=0.5, brightness=0.5, color_noise=0.5)
+    moved = augment(sample, wild, np.random.default_rng(0))
+    assert moved.colored and moved.rgb.min() >= 0 and moved.rgb.max() <= 1
+    dropped = augment(sample, replace(STILL, color_drop=1), np.random.default_rng(0))
+    assert not dropped.colored
+    np.testing.assert_allclose(dropped.rgb, np.broadcast_to(np.float32(NEUTRAL_RGB), sample.rgb.shape))
+
+
+def test_the_seed_decides() -> None:
+    first, second, third = (augment(scene(0), AugmentConfig(), np.random.default_rng(s)) for s in (1, 1, 2))
+    np.testing.assert_array_equal(first.xyz, second.xyz)
+    np.testing.assert_array_equal(first.rgb, second.rgb)
+    assert np.abs(first.xyz - third.xyz).max() > 0.01
+
+
+def test_the_neutral_colour_is_what_the_network_subtracts() -> None:
+    net = pytest.importorskip("tsp3d.models.net")
+    assert net.RGB_MEAN == NEUTRAL_RGB

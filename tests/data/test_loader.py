@@ -1,0 +1,144 @@
+"""Samples, their order and the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tsp3d.data import (
+    DataConfig,
+    GroundingBatch,
+    PreparedScenes,
+    StepSampler,
+    TrainingSamples,
+    collate,
+    subsample,
+    training_loader,
+)
+from tsp3d.data.sample import absent_query, detection_query
+from tsp3d.synth.types import CLASSES
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> PreparedScenes:
+    from tsp3d.data.toy import write_toy_dataset
+
+    folder: Path = write_toy_dataset(tmp_path_factory.mktemp("toy"), train=5)
+    return PreparedScenes(folder, "train")
+
+
+def equal(a: GroundingBatch, b: GroundingBatch) -> bool:
+    same = all(torch.equal(getattr(a, k), getattr(b, k)) for k in ("xyz", "rgb", "batch", "instance", "text_scene"))
+    lists = all(
+        len(getattr(a, k)) == len(getattr(b, k))
+        and all(torch.equal(x, y) for x, y in zip(getattr(a, k), getattr(b, k), strict=True))
+        for k in ("boxes", "classes", "colors", "targets", "anchors")
+    )
+    return same and lists and a.texts == b.texts and a.meta == b.meta
+
+
+def test_collate_shapes_and_indices(scenes: PreparedScenes) -> None:
+    config = DataConfig(sentences_per_scene=3, points_per_scene=200, detection_probability=1)
+    samples = TrainingSamples(scenes, config)
+    parts = [samples[0, 1], samples[0, 4], samples[0, 2]]
+    batch = collate(parts)
+    assert batch.num_scenes == 3
+    assert batch.xyz.shape == batch.rgb.shape == (600, 3) and batch.xyz.dtype == torch.float32
+    assert batch.batch.tolist() == [0] * 200 + [1] * 200 + [2] * 200 and batch.batch.dtype == torch.int64
+    assert batch.instance.shape == (600,) and batch.instance.dtype == torch.int64
+    assert batch.text_scene.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert len(batch.texts) == len(batch.targets) == len(batch.anchors) == len(batch.meta) == 12
+    assert [meta["kind"] for meta in batch.meta[:4]] == ["sentence"] * 3 + ["detection"]
+    for scene in range(3):
+        assert batch.boxes[scene].shape == (5, 6)
+        assert batch.classes[scene].shape == batch.colors[scene].shape == (5,)
+        own = batch.xyz[batch.batch == scene], batch.instance[batch.batch == scene]
+        for place in range(5):
+            box = batch.boxes[scene][place]
+            points = own[0][own[1] == place]
+            assert len(points) and bool(((points - box[:3]).abs() <= box[3:] / 2 + 0.0051).all())
+    assert batch.to("cpu").texts == batch.texts
+
+
+def test_collate_without_texts_and_without_scenes(scenes: PreparedScenes) -> None:
+    batch = collate([TrainingSamples(scenes, DataConfig(), sentences=False)[0, 0]])
+    assert batch.texts == [] and batch.targets == [] and batch.text_scene.shape == (0,)
+    with pytest.raises(ValueError, match="at least one scene"):
+        collate([])
+
+
+def test_subsample_keeps_order_and_count(scenes: PreparedScenes) -> None:
+    sample = scenes[0]
+    part = subsample(sample, 100, np.random.default_rng(0))
+    assert len(part.xyz) == len(part.rgb) == len(part.instance) == 100
+    rows = [int(np.flatnonzero((sample.xyz == point).all(1))[0]) for point in part.xyz]
+    assert rows == sorted(rows) and len(set(rows)) == 100
+    assert subsample(sample, 0, np.random.default_rng(0)) is sample
+    assert subsample(sample, 10_000, np.random.default_rng(0)) is sample
+
+
+def test_detection_prompts_mean_all_objects_of_their_classes(scenes: PreparedScenes) -> None:
+    sample, rng = scenes[0], np.random.default_rng(0)
+    counts = set()
+    for _ in range(60):
+        query = detection_query(sample, rng)
+        assert query is not None
+        names = query.text.split(" . ")
+        counts.add(len(names))
+        assert len(set(names)) == len(names) <= 10 and set(names) <= set(CLASSES)
+        assert query.targets == tuple(i for i, name in enumerate(sample.names()) if name in names)
+        assert query.targets
+    assert {1, 10} <= counts
+    assert detection_query(sample.replace(classes=np.full(5, -1)), rng) is None
+
+
+def test_absent_sentences_are_about_classes_that_the_scene_lacks(scenes: PreparedScenes) -> None:
+    rng = np.random.default_rng(0)
+    found = 0
+    for here in range(5):
+        for there in range(5):
+            query = absent_query(scenes[here], scenes.queries(there), rng)
+            if query is None:
+                continue
+            found += 1
+            assert query.targets == () and query.meta["kind"] == "absent"
+            classes = [c for q, c in scenes.queries(there) if q.text == query.text]
+            assert not set(classes) & set(scenes[here].classes.tolist())
+    assert found
+
+
+def test_samples_depend_on_seed_epoch_and_scene_only(scenes: PreparedScenes) -> None:
+    config = DataConfig(sentences_per_scene=4, points_per_scene=300)
+    one, two = TrainingSamples(scenes, config, seed=1), TrainingSamples(scenes, config, seed=1)
+    one[3, 0]
+    assert equal(collate([one[2, 1]]), collate([two[2, 1]]))
+    for other in (two[3, 1], TrainingSamples(scenes, config, seed=2)[2, 1]):
+        assert not np.array_equal(one[2, 1].xyz, other.xyz)
+
+
+def test_each_epoch_visits_each_scene_once_and_resumes_anywhere() -> None:
+    whole = list(StepSampler(7, 3, seed=5, start=0, stop=14))
+    flat = [pair for batch in whole for pair in batch]
+    assert [epoch for epoch, _ in flat] == [i // 7 for i in range(42)]
+    orders = [tuple(scene for epoch, scene in flat if epoch == e) for e in range(6)]
+    assert all(sorted(order) == list(range(7)) for order in orders) and len(set(orders)) > 1
+    assert list(StepSampler(7, 3, seed=5, start=5, stop=14)) == whole[5:]
+
+
+def test_processes_share_out_the_same_order() -> None:
+    alone = [pair for batch in StepSampler(7, 4, seed=5, start=0, stop=6) for pair in batch]
+    ranks = [list(StepSampler(7, 2, seed=5, start=0, stop=6, rank=r, world=2)) for r in range(2)]
+    shared = [pair for step in range(6) for rank in range(2) for pair in ranks[rank][step]]
+    assert shared == alone
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_continues_where_it_is_told(scenes: PreparedScenes, workers: int) -> None:
+    config = DataConfig(sentences_per_scene=2, points_per_scene=100, workers=workers)
+    samples = TrainingSamples(scenes, config, seed=3)
+    whole = list(training_loader(samples, 0, 5))
+    rest = list(training_loader(samples, 3, 5))
+    assert len(whole) == 5 and all(equal(a, b) for a, b in zip(whole[3:], rest, strict=True))

@@ -1,0 +1,139 @@
+"""Training samples and their order, both functions of (seed, step), so that a resumed run continues exactly."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tsp3d.data.augment import AugmentConfig, augment
+from tsp3d.data.collate import GroundingBatch, collate
+from tsp3d.data.sample import Query, SceneSample, absent_query, detection_query, subsample
+from tsp3d.data.scenes import PreparedScenes
+
+
+@dataclass
+class DataConfig:
+    """What a training step is made of."""
+
+    folder: str = "data/synth"
+    """Dataset folder (see :mod:`tsp3d.data.scenes`)."""
+    split: str = "train"
+    val_split: str = "val"
+    scenes_per_step: int = 2
+    sentences_per_scene: int = 16
+    points_per_scene: int = 40_000
+    """Random points kept of each scene; 0 keeps all."""
+    detection_probability: float = 0.5
+    """Probability that a scene gets its extra detection prompts."""
+    detection_prompts: int = 1
+    """Detection prompts of a scene that gets them."""
+    detection_names: int = 10
+    """Most class names in a detection prompt."""
+    absent_probability: float = 0.0
+    """Probability that a scene gets one sentence of another scene that is true of nothing here."""
+    workers: int = 1
+    prefetch: int = 4
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+class TrainingSamples(Dataset[SceneSample]):
+    """Subsampled, augmented scenes with a random choice of their sentences. Index: (epoch, scene index).
+
+    Each sample is a function of (seed, epoch, scene id) alone: the same scene gives the same sample whichever process,
+    run or dataset size it is read in (sentences of other scenes, ``absent_probability``, excepted).
+    """
+
+    def __init__(self, scenes: PreparedScenes, config: DataConfig, seed: int = 0, sentences: bool = True) -> None:
+        self.scenes = scenes
+        self.config = config
+        self.seed = seed
+        self.sentences = sentences
+        """False leaves out every text, for training on objects alone."""
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: tuple[int, int]) -> SceneSample:
+        epoch, scene = index
+        sample = self.scenes[scene]
+        rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
+        sample = sample.replace(queries=self._choose(sample, rng) if self.sentences else ())
+        # Boxes of turned scenes are measured on the stored points, so the subsample is taken afterwards.
+        sample = augment(sample, self.config.augment, rng)
+        return subsample(sample, self.config.points_per_scene, rng)
+
+    def _choose(self, sample: SceneSample, rng: np.random.Generator) -> tuple[Query, ...]:
+        config = self.config
+        chosen = rng.permutation(len(sample.queries))[: config.sentences_per_scene]
+        queries = [sample.queries[i] for i in chosen]
+        if rng.random() < config.detection_probability:
+            for _ in range(config.detection_prompts):
+                prompt = detection_query(sample, rng, config.detection_names)
+                queries += [prompt] if prompt else []
+        if rng.random() < config.absent_probability:
+            other = self.scenes.queries(int(rng.integers(len(self.scenes))))
+            absent = absent_query(sample, other, rng)
+            queries += [absent] if absent else []
+        return tuple(queries)
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, scene index) for steps ``start``, ``start + 1``, …; each epoch permutes the scenes anew.
+
+    The scenes of all processes of one step are consecutive in the permutation.
+    """
+
+    def __init__(self, scenes: int, per_step: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1):
+        if scenes < 1 or per_step < 1:
+            raise ValueError(f"StepSampler needs at least one scene ({scenes}) and one scene per step ({per_step})")
+        self.scenes, self.per_step, self.seed = scenes, per_step, seed
+        self.start, self.stop, self.rank, self.world = start, stop, rank, world
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order_epoch, order = -1, np.empty(0, dtype=np.int64)
+        for step in range(self.start, self.stop):
+            first = (step * self.world + self.rank) * self.per_step
+            batch = []
+            for position in range(first, first + self.per_step):
+                epoch = position // self.scenes
+                if epoch != order_epoch:
+                    order_epoch, order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.scenes)
+                batch.append((epoch, int(order[position % self.scenes])))
+            yield batch
+
+
+def training_loader(
+    samples: TrainingSamples, start: int, stop: int, rank: int = 0, world: int = 1
+) -> DataLoader[GroundingBatch]:
+    """Loader of the batches of steps ``start`` to ``stop`` (excluded) of process ``rank`` among ``world``."""
+    config = samples.config
+    sampler = StepSampler(len(samples), config.scenes_per_step, samples.seed, start, stop, rank, world)
+    workers = config.workers
+    return DataLoader(
+        samples,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        prefetch_factor=config.prefetch if workers else None,
+        persistent_workers=False,
+        pin_memory=False,
+        worker_init_fn=_quiet_worker,
+        # The loader draws a base seed for its workers; its own generator keeps that from moving the training's.
+        generator=torch.Generator().manual_seed(samples.seed),
+    )
+
+
+def _quiet_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process saves and ends the workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,232 @@
+"""Reader of prepared scenes: the shards and JSON lines that ``tools/make_synth.py`` (or a preparation tool) writes.
+
+Layout of a dataset folder::
+
+    dataset.json                      format "tsp3d-scenes", version 1
+    <split>/scenes-00000.safetensors  "<scene_id>.xyz_mm" int16 (N, 3), "<scene_id>.rgb" uint8 (N, 3),
+                                      "<scene_id>.instance" int16 (N,)
+    <split>/scenes.jsonl              one line a scene, with its objects
+    <split>/sentences.jsonl           one line a sentence
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from tsp3d.data.sample import CLASS_INDEX, COLOR_INDEX, Query, SceneSample
+
+log = logging.getLogger(__name__)
+
+FORMAT = "tsp3d-scenes"
+VERSION = 1
+OPEN_SHARDS = 32
+"""Shards kept open at once in each process."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a scene is: its line in scenes.jsonl and the spans (start, end) of its lines in sentences.jsonl, bytes."""
+
+    scene_id: str
+    shard: str
+    line: tuple[int, int]
+    sentences: tuple[tuple[int, int], ...]
+
+
+class PreparedScenes:
+    """One split of a prepared dataset, read lazily.
+
+    Only the positions of the lines are kept in memory. A dataset that is still being written can be opened: scenes
+    whose line, sentences or shard are not there yet are left out.
+
+    Args:
+        folder: the dataset folder, with ``dataset.json``.
+        split: name of a sub-folder, such as "train" or "val".
+        require_sentences: leave out the scenes that have no sentence (not wanted for training on objects alone).
+
+    Raises:
+        FileNotFoundError: folder or split is not there.
+        ValueError: not a prepared dataset of a known version, or no scene is complete.
+    """
+
+    def __init__(self, folder: str | Path, split: str = "train", require_sentences: bool = True) -> None:
+        self.folder = Path(folder)
+        self.split = split
+        self.info = _read_info(self.folder)
+        self.path = self.folder / split
+        if not (self.path / "scenes.jsonl").is_file():
+            found = sorted(p.parent.name for p in self.folder.glob("*/scenes.jsonl"))
+            raise FileNotFoundError(f"{self.path / 'scenes.jsonl'} is missing; splits found in {self.folder}: {found}")
+        self._entries = self._index(require_sentences)
+        if not self._entries:
+            raise ValueError(f"{self.path} has no complete scene yet: wait for the writer, or check the shards")
+        self._shards: OrderedDict[str, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shards": OrderedDict()}  # open files do not travel to another process
+
+    @property
+    def scene_ids(self) -> list[str]:
+        """Ids of the scenes, in the order of their index."""
+        return [entry.scene_id for entry in self._entries]
+
+    def __getitem__(self, index: int) -> SceneSample:
+        """The whole scene with all its sentences, as stored."""
+        entry = self._entries[index]
+        record = self._record(entry)
+        xyz_mm, rgb, instance = self._arrays(entry)
+        objects = record["objects"]
+        ids = np.array([item["id"] for item in objects], dtype=np.int64)
+        boxes = np.array([item["box"] for item in objects], dtype=np.float32).reshape(-1, 6)
+        sample = SceneSample(
+            scene_id=entry.scene_id,
+            xyz=xyz_mm.astype(np.float32) * np.float32(1e-3),
+            rgb=rgb.astype(np.float32) * np.float32(1 / 255),
+            instance=_to_index(instance, ids),
+            boxes=boxes,
+            classes=np.array([CLASS_INDEX.get(item["name"], -1) for item in objects], dtype=np.int64),
+            colors=np.array([COLOR_INDEX.get(item.get("color") or "", -1) for item in objects], dtype=np.int64),
+        )
+        return sample.replace(queries=tuple(self._queries(entry, ids)))
+
+    def objects(self, index: int) -> list[dict[str, Any]]:
+        """The object records of a scene as written (fields of :class:`tsp3d.synth.types.SceneObject`)."""
+        return self._record(self._entries[index])["objects"]
+
+    def queries(self, index: int) -> list[tuple[Query, int]]:
+        """A scene's sentences without its points, each with the class index of its (first) target or -1."""
+        entry = self._entries[index]
+        objects = self._record(entry)["objects"]
+        ids = np.array([item["id"] for item in objects], dtype=np.int64)
+        classes = [CLASS_INDEX.get(item["name"], -1) for item in objects]
+        return [(query, classes[query.targets[0]]) for query in self._queries(entry, ids) if query.targets]
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def _index(self, require_sentences: bool) -> list[_Entry]:
+        sentences: dict[str, list[tuple[int, int]]] = {}
+        for start, end, record in _lines(self.path / "sentences.jsonl"):
+            spans = sentences.setdefault(record["scene_id"], [])
+            if spans and spans[-1][1] == start:
+                spans[-1] = (spans[-1][0], end)
+            else:
+                spans.append((start, end))
+        shards = {path.name for path in self.path.glob("*.safetensors")}
+        entries, missing = [], 0
+        for start, end, record in _lines(self.path / "scenes.jsonl"):
+            spans = tuple(sentences.get(record["scene_id"], ()))
+            if record["shard"] not in shards or (require_sentences and not spans):
+                missing += 1
+                continue
+            entries.append(_Entry(record["scene_id"], record["shard"], (start, end), spans))
+        if missing:
+            log.warning("%s: %d scenes without shard or sentences are left out", self.path, missing)
+        return entries
+
+    def _record(self, entry: _Entry) -> dict[str, Any]:
+        with open(self.path / "scenes.jsonl", "rb") as file:
+            file.seek(entry.line[0])
+            return json.loads(file.read(entry.line[1] - entry.line[0]))
+
+    def _queries(self, entry: _Entry, ids: np.ndarray) -> list[Query]:
+        if not entry.sentences:
+            return []
+        place = {int(object_id): index for index, object_id in enumerate(ids)}
+        queries = []
+        with open(self.path / "sentences.jsonl", "rb") as file:
+            for start, end in entry.sentences:
+                file.seek(start)
+                for line in file.read(end - start).splitlines():
+                    if line.strip():
+                        queries.append(_to_query(json.loads(line), place, f"{file.name}, byte {start}"))
+        return queries
+
+    def _arrays(self, entry: _Entry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shard = self._shards.get(entry.shard)
+        if shard is None:
+            path = self.path / entry.shard
+            try:
+                shard = safe_open(str(path), framework="numpy")
+            except (SafetensorError, OSError) as error:
+                raise ValueError(
+                    f"{path} is not a readable safetensors file ({error}); generate the shard again"
+                ) from error
+            self._shards[entry.shard] = shard
+            while len(self._shards) > OPEN_SHARDS:
+                self._shards.popitem(last=False)
+        else:
+            self._shards.move_to_end(entry.shard)
+        try:
+            xyz, rgb, instance = (
+                shard.get_tensor(f"{entry.scene_id}.{part}") for part in ("xyz_mm", "rgb", "instance")
+            )
+        except SafetensorError as error:
+            raise ValueError(f"{self.path / entry.shard} lacks scene {entry.scene_id!r} ({error})") from error
+        return xyz, rgb, instance
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: give a folder written by tools/make_synth.py or a preparation tool"
+        )
+    info = json.loads(path.read_text(encoding="utf-8"))
+    if info.get("format") != FORMAT or info.get("version") != VERSION:
+        raise ValueError(
+            f"{path}: format {info.get('format')!r} version {info.get('version')!r}, "
+            f"but this reader knows {FORMAT!r} version {VERSION}; prepare the dataset again"
+        )
+    return info
+
+
+def _lines(path: Path):
+    """Yield (start, end, record) of each complete JSON line; a last line still being written is left out."""
+    if not path.is_file():
+        return
+    start = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            end = start + len(line)
+            if line.strip() and line.endswith(b"\n"):
+                try:
+                    yield start, end, json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{path}, line {number}: not JSON ({error}); write the dataset again") from error
+            start = end
+
+
+def _to_index(instance: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Raw instance ids (N,) to indices into ``ids``, -1 where the id is negative or not listed. (N,) int64."""
+    table = np.full(int(max(ids.max(initial=-1), instance.max(initial=-1))) + 2, -1, dtype=np.int64)
+    table[ids] = np.arange(len(ids))
+    return table[np.maximum(instance, -1)]  # -1 reads the last cell, which is always -1
+
+
+def _to_query(record: dict[str, Any], place: dict[int, int], where: str) -> Query:
+    raw = record["target"]
+    wanted = raw if isinstance(raw, list) else [raw]
+    unknown = [object_id for object_id in wanted if object_id not in place]
+    if unknown:
+        raise ValueError(
+            f"{where}: sentence {record.get('text')!r} of {record.get('scene_id')!r} names unknown objects {unknown}"
+        )
+    meta = {key: value for key, value in record.items() if key not in ("scene_id", "text", "target", "anchors")}
+    return Query(
+        text=record["text"],
+        targets=tuple(place[object_id] for object_id in wanted),
+        anchors=tuple(place[object_id] for object_id in record.get("anchors", ()) if object_id in place),
+        view_dependent=bool(record.get("view_dependent", False)),
+        meta={"kind": "sentence", **meta},
+    )
