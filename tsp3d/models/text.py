@@ -243,7 +243,7 @@ def _load_transformers(name: str) -> tuple[Any, Any]:
     local = Path(name).is_dir()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-        model = AutoModel.from_pretrained(name, local_files_only=local, dtype=torch.float32)
+        model = AutoModel.from_pretrained(name, local_files_only=local).float()  # some are stored in half precision
     except (OSError, ValueError) as error:
         raise OSError(
             f"the text encoder {name!r} cannot be loaded: {error}\n"

@@ -121,8 +121,8 @@ class SmallTextEncoder(TextEncoder):
             Block(dim, self.config.heads, self.config.ffn, config.dropout) for _ in range(self.config.layers)
         )
         self.norm = nn.LayerNorm(dim)
-        nn.init.normal_(self.embed.weight, std=dim**-0.5)
-        nn.init.normal_(self.position.weight, std=0.02)
+        nn.init.normal_(self.embed.weight)  # as large as a normalised row, so that the words are not drowned
+        nn.init.normal_(self.position.weight, std=0.1)
         self._freeze()
 
     def _ids(self, text: str) -> list[int]:
