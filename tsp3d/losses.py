@@ -71,7 +71,9 @@ def nearest_assignment(
     return assigned
 
 
-def inside_cubes(positions: Tensor, position_query: Tensor, centers: Tensor, center_query: Tensor, side: float) -> Tensor:
+def inside_cubes(
+    positions: Tensor, position_query: Tensor, centers: Tensor, center_query: Tensor, side: float
+) -> Tensor:
     """Which voxels lie in a cube of the given side (m) around any of their own query's centres -> (N,) bool."""
     inside = torch.zeros(len(positions), dtype=torch.bool, device=positions.device)
     if not len(centers) or not len(positions):

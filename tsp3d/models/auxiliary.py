@@ -103,7 +103,9 @@ class AuxiliaryHeads(nn.Module):
             if index == 0:
                 full = torch.cat([logits, self.background.expand(len(logits), 1)], 1)
                 target = torch.where(object_class >= 0, object_class, logits.shape[1])
-                balanced = torch.where(label >= 0, weight, BACKGROUND_WEIGHT * weight[label >= 0].mean().nan_to_num(1.0))
+                balanced = torch.where(
+                    label >= 0, weight, BACKGROUND_WEIGHT * weight[label >= 0].mean().nan_to_num(1.0)
+                )
                 balanced = torch.where((label >= 0) & (object_class < 0), 0.0, balanced)
                 ce = F.cross_entropy(full, target, reduction="none", label_smoothing=0.05)
                 semantic.append((ce * balanced).sum() / balanced.sum().clamp(min=1e-6))

@@ -17,7 +17,9 @@ PADDING_BUDGET = 1.15  # padded work over real work that one group may reach bef
 
 def _groups(q_lengths: list[int], k_lengths: list[int]) -> list[list[int]]:
     """Indices of sequences, grouped so that padding to the group's maxima stays within the budget."""
-    order = sorted((i for i in range(len(q_lengths)) if q_lengths[i] and k_lengths[i]), key=lambda i: (q_lengths[i], k_lengths[i]))
+    order = sorted(
+        (i for i in range(len(q_lengths)) if q_lengths[i] and k_lengths[i]), key=lambda i: (q_lengths[i], k_lengths[i])
+    )
     groups: list[list[int]] = []
     real = q_max = k_max = 0
     for i in order:
@@ -53,7 +55,10 @@ class RaggedPlan:
         """q (Nq, H, D), k and v (Nk, H, D) -> (Nq, H, D); rows without keys get zeros."""
         parts, rows = [], []
         for size, q_index, k_index, mask, q_valid in self.groups:
-            heads = [t.index_select(0, i).unflatten(0, (size, -1)).transpose(1, 2) for t, i in ((q, q_index), (k, k_index), (v, k_index))]
+            heads = [
+                t.index_select(0, i).unflatten(0, (size, -1)).transpose(1, 2)
+                for t, i in ((q, q_index), (k, k_index), (v, k_index))
+            ]
             out = F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(0, 1)  # (G * Q, H, D)
             if q_valid is not None:
                 keep = q_valid.flatten().nonzero().squeeze(1)
@@ -101,7 +106,9 @@ class RaggedAttention(nn.Module):
         bq, bk, bv = self.in_proj_bias.chunk(3)
         q, k, v = F.linear(query, wq, bq), F.linear(key, wk, bk), F.linear(value, wv, bv)
         split = (self.heads, -1)
-        return self.out_proj(plan.attend(q.unflatten(1, split), k.unflatten(1, split), v.unflatten(1, split)).flatten(1))
+        return self.out_proj(
+            plan.attend(q.unflatten(1, split), k.unflatten(1, split), v.unflatten(1, split)).flatten(1)
+        )
 
 
 class SelfAttention(nn.Module):
@@ -141,7 +148,9 @@ class CrossAttention(nn.Module):
 
 def _feed_forward(config: FusionConfig) -> nn.Sequential:
     drop = nn.Dropout(config.dropout)
-    return nn.Sequential(nn.Linear(config.dim, config.feedforward), nn.ReLU(), drop, nn.Linear(config.feedforward, config.dim), drop)
+    return nn.Sequential(
+        nn.Linear(config.dim, config.feedforward), nn.ReLU(), drop, nn.Linear(config.feedforward, config.dim), drop
+    )
 
 
 class FusionLayer(nn.Module):
@@ -196,6 +205,7 @@ class PositionEmbedding(nn.Module):
     def forward(self, xyz: Tensor) -> Tensor:
         """xyz (N, 3) in metres -> (N, C)."""
         first, norm, relu, last = self.position_embedding_head
+        assert isinstance(first, nn.Conv1d) and isinstance(last, nn.Conv1d)
         # Pointwise convolutions as matrix products, which keep (N, C) rows and need no transposes.
         hidden = F.linear(xyz, first.weight.squeeze(2), first.bias)
         if len(xyz) > 1 or not self.training:

@@ -81,6 +81,8 @@ class Fuse(nn.Module):
 
 
 class GroundingHead(nn.Module):
+    lateral_block_0: nn.ModuleList
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -100,12 +102,16 @@ class GroundingHead(nn.Module):
         if config.completion.enabled:
             self.com_trans = FusionStack(config.fusion)
             self.com_cls = nn.Conv1d(dim, 1, 1)
-            nn.init.constant_(self.com_cls.bias, _logit(0.05))  # below the threshold: nothing is added before it is learnt
+            assert self.com_cls.bias is not None
+            nn.init.constant_(
+                self.com_cls.bias, _logit(0.05)
+            )  # below the threshold: nothing is added before it is learnt
         self.fuse = Fuse(dim)
         self.bbox_conv = snn.Conv3d(dim, 6, 1, bias=True)
         self.cls_conv = snn.Conv3d(dim, 1, 1, bias=True)
         nn.init.normal_(self.cls_conv.kernel, std=0.01)
         nn.init.normal_(self.bbox_conv.kernel, std=0.01)
+        assert self.cls_conv.bias is not None
         nn.init.constant_(self.cls_conv.bias, _logit(config.head.prior))
 
     @property
@@ -113,7 +119,12 @@ class GroundingHead(nn.Module):
         return not self.config.compat.no_half_voxel
 
     def forward(
-        self, levels: list[SparseTensor], text: Tensor, text_lengths: list[int], scene: Tensor, focus: Focus | None = None
+        self,
+        levels: list[SparseTensor],
+        text: Tensor,
+        text_lengths: list[int],
+        scene: Tensor,
+        focus: Focus | None = None,
     ) -> HeadOutput:
         """Grounds Q sentences.
 
@@ -136,7 +147,9 @@ class GroundingHead(nn.Module):
             if pruning.enabled:
                 logits = self.keep_conv[level - 1](x).feats[:, 0]
                 logits = -logits if self.config.compat.prune_sign else logits
-                keep[level] = VoxelLogits(positions(x, self.config.voxel_size, self._half), x.coords[:, 0].long(), logits)
+                keep[level] = VoxelLogits(
+                    positions(x, self.config.voxel_size, self._half), x.coords[:, 0].long(), logits
+                )
                 probability = x.replace(logits.detach().sigmoid()[:, None])
             else:
                 probability = x.replace(torch.ones(len(x.feats), 1, device=x.feats.device))
@@ -174,7 +187,9 @@ class GroundingHead(nn.Module):
         voxels, text = stack(x.feats[rows], self.pos_embed(at[rows]), lengths, text, text_lengths)
         return x.replace(x.feats.index_copy(0, rows, voxels)), text
 
-    def _forced(self, level: int, x: SparseTensor, scores: Tensor, focus: Focus | None, forced: Tensor | None) -> Tensor:
+    def _forced(
+        self, level: int, x: SparseTensor, scores: Tensor, focus: Focus | None, forced: Tensor | None
+    ) -> Tensor:
         """Scores with the true region of the forced sentences raised above all others."""
         if focus is None or forced is None:
             return scores
@@ -254,7 +269,7 @@ def _block(dim: int) -> nn.ModuleList:
 
 
 def _apply(block: nn.Module, x: SparseTensor) -> SparseTensor:
-    conv, norm = block  # type: ignore[misc]
+    conv, norm = block
     x = norm(conv(x))
     return x.replace(x.feats.relu())
 

@@ -108,7 +108,9 @@ class GroundingNet(nn.Module):
         return EncodedScene(self._levels(voxels), len(xyz), len(voxels.feats))
 
     @torch.inference_mode()
-    def ground(self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25) -> list[RawGrounding]:
+    def ground(
+        self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25
+    ) -> list[RawGrounding]:
         """The best boxes for each sentence; ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``."""
         self._check_eval("ground")
         results: list[RawGrounding] = []
@@ -141,7 +143,7 @@ class GroundingNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.text_projector[0].weight.device
+        return next(self.text_projector.parameters()).device
 
     def _check_eval(self, what: str) -> None:
         if self.training:
@@ -161,13 +163,23 @@ class GroundingNet(nn.Module):
         sentence = self._text(config.classes + config.colors).sentence
         return sentence[: len(config.classes)], sentence[len(config.classes) :]
 
-    def _auxiliary_losses(self, batch: GroundingBatch, levels: list[SparseTensor], sentence: Tensor | None = None) -> dict[str, Tensor]:
+    def _auxiliary_losses(
+        self, batch: GroundingBatch, levels: list[SparseTensor], sentence: Tensor | None = None
+    ) -> dict[str, Tensor]:
         if self.auxiliary is None:
             raise RuntimeError("this model has no auxiliary heads: set auxiliary.enabled in its configuration")
         classes, colors = self._prompts()
         coords = torch.cat([batch.batch[:, None], torch.floor(batch.xyz / self.config.voxel_size).long()], 1).int()
         losses = self.auxiliary(
-            levels, coords, batch.instance, batch.boxes, batch.classes, batch.colors, classes, colors, self.config.voxel_size
+            levels,
+            coords,
+            batch.instance,
+            batch.boxes,
+            batch.classes,
+            batch.colors,
+            classes,
+            colors,
+            self.config.voxel_size,
         )
         weight = self.config.loss.auxiliary
         losses = {name: weight * value for name, value in losses.items()}
@@ -243,7 +255,9 @@ class GroundingNet(nn.Module):
         return losses
 
     def _completion_loss(self, found: VoxelLogits, boxes: Tensor, box_query: Tensor) -> Tensor:
-        assigned = L.nearest_assignment(found.positions, found.query, boxes, box_query, self.config.completion.positives)
+        assigned = L.nearest_assignment(
+            found.positions, found.query, boxes, box_query, self.config.completion.positives
+        )
         target = (assigned >= 0).to(found.logits.dtype)
         return L.focal_loss(found.logits, target).sum() / target.sum().clamp(min=1)
 
@@ -268,12 +282,16 @@ class GroundingNet(nn.Module):
         config.auxiliary.enabled = False
         weights = folder / "model.safetensors"
         if not weights.is_file():
-            raise FileNotFoundError(f"{folder} has a config.json but no model.safetensors: the model folder is incomplete")
+            raise FileNotFoundError(
+                f"{folder} has a config.json but no model.safetensors: the model folder is incomplete"
+            )
         net = cls(config, text_folder=folder / "text")
         missing, unexpected = net.load_state_dict(load_file(weights), strict=False)
         missing = [name for name in missing if not name.startswith("text_encoder.")]
         if missing or unexpected:
-            raise ValueError(f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}")
+            raise ValueError(
+                f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}"
+            )
         return net.to(device).eval()
 
 
