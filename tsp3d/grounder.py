@@ -129,7 +129,6 @@ class Grounder:
         min_score: float | None = None,
     ) -> list[Grounding]: ...
 
-    @torch.inference_mode()
     def ground(
         self,
         scene: Scene | Scan | str | os.PathLike[str],
@@ -150,20 +149,30 @@ class Grounder:
         Raises:
             UserError: an empty text, or ``top_k`` or ``min_score`` out of range.
         """
-        texts = [clean_text(text)] if isinstance(text, str) else [clean_text(one) for one in _sentences(text)]
-        check_top_k(top_k)
-        if min_score is None:
-            min_score = self.min_score
-        check_min_score(min_score)
-        if not texts:
-            return []
+        texts = self._check(text, top_k, min_score)
         if not isinstance(scene, Scene):
             scene = self.encode(scene)
+        results = self._ground(scene, texts, top_k, min_score)
+        return results[0] if isinstance(text, str) else results
+
+    def _check(self, text: str | Sequence[str], top_k: int, min_score: float | None) -> list[str]:
+        texts = [clean_text(text)] if isinstance(text, str) else [clean_text(one) for one in _sentences(text)]
+        check_top_k(top_k)
+        if min_score is not None:
+            check_min_score(min_score)
+        for one in texts:
+            warn_unless_english(one)
+        return texts
+
+    @torch.inference_mode()
+    def _ground(self, scene: Scene, texts: list[str], top_k: int, min_score: float | None) -> list[Grounding]:
+        if not texts:
+            return []
+        min_score = self.min_score if min_score is None else min_score
         start = self._now()
         raw = self.network.ground(scene.encoded, texts, top_k=top_k)
         elapsed = (self._now() - start) * 1000 / len(texts)
-        results = [self._result(scene, one, answer, min_score, elapsed) for one, answer in zip(texts, raw, strict=True)]
-        return results[0] if isinstance(text, str) else results
+        return [self._result(scene, one, answer, min_score, elapsed) for one, answer in zip(texts, raw, strict=True)]
 
     def ground_many(
         self,
@@ -179,11 +188,7 @@ class Grounder:
         A scan that cannot be read gives a result with ``error`` and does not stop the others. Wrong texts or options
         raise UserError before the first scan is read.
         """
-        sentences = [clean_text(one) for one in ([texts] if isinstance(texts, str) else _sentences(texts))]
-        check_top_k(top_k)
-        if min_score is not None:
-            check_min_score(min_score)
-        return self._stream(scans, sentences, top_k, min_score, up, unit)
+        return self._stream(scans, self._check(texts, top_k, min_score), top_k, min_score, up, unit)
 
     def _stream(
         self,
@@ -198,7 +203,7 @@ class Grounder:
             source = item.source if isinstance(item, Scan) else os.fspath(item)
             try:
                 scan = item if isinstance(item, Scan) else load_scan(item, up=up, unit=unit)
-                yield ScanResult(source, scan, self.ground(self.encode(scan), texts, top_k, min_score))
+                yield ScanResult(source, scan, self._ground(self.encode(scan), texts, top_k, min_score))
             except UserError as error:
                 yield ScanResult(source, error=str(error))
             except (MemoryError, torch.OutOfMemoryError):
@@ -293,10 +298,14 @@ def clean_text(text: str) -> str:
     if len(words) > MAX_TEXT:
         log.warning("the text has %d characters; only the first %d are read", len(words), MAX_TEXT)
         words = words[:MAX_TEXT]
-    letters = [c for c in words if c.isalpha()]
-    if letters and sum(c.isascii() for c in letters) < 0.7 * len(letters):
-        log.warning("the text %r does not look English, the only language the models know; expect no match", words[:60])
     return words
+
+
+def warn_unless_english(text: str) -> None:
+    """Log a warning where most letters are of another script than Latin."""
+    letters = [c for c in text if c.isalpha()]
+    if letters and sum(c.isascii() for c in letters) < 0.7 * len(letters):
+        log.warning("the text %r does not look English, the only language the models know; expect a guess", text[:60])
 
 
 def check_top_k(top_k: int) -> None:

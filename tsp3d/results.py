@@ -37,7 +37,8 @@ class Box:
 
     def to_json(self) -> dict[str, Any]:
         """``{"center", "size", "yaw", "score"}``."""
-        return {"center": list(self.center), "size": list(self.size), "yaw": self.yaw, "score": self.score}
+        center, size = ([round(value, 6) for value in values] for values in (self.center, self.size))
+        return {"center": center, "size": size, "yaw": self.yaw, "score": round(self.score, 6)}
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,14 @@ def scan_to_json(
     }
 
 
-def dumps(document: object) -> str:
+def dumps(content: object) -> str:
     """JSON text, strict (no NaN) and readable in any language."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2)
+    # Lists of numbers on one line. Line breaks in strings are escaped, so that none of them can match.
+    return (
+        re.sub(r"\[\n\s+([-+.\deE,\s]+?)\n\s+\]", lambda m: f"[{', '.join(m[1].replace(',', ' ').split())}]", text)
+        + "\n"
+    )
 
 
 def document(entries: Sequence[dict[str, Any]], single: bool) -> object:

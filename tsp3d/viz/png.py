@@ -42,15 +42,15 @@ def draw(scan: Scan, grounding: Grounding):
     radius = render.point_radius(xyz)
     views = [
         ("from above", render.top_camera(low, high, *PANEL)),
-        ("in perspective", best_view(xyz, boxes, low, high)),
+        ("in perspective", best_view(xyz, boxes, low, high, scan)),
     ]
     figure = Figure(figsize=(15.2, 7.6), dpi=100, facecolor="white")
     for number, (name, camera) in enumerate(views):
         axes = figure.add_axes((0.01 + 0.495 * number, 0.015, 0.485, 0.86))
-        points = xyz if number == 0 else xyz[~near_walls(xyz, camera, low, high)]
-        tints = colours if number == 0 else colours[~near_walls(xyz, camera, low, high)]
-        index, zbuffer = render.splat(camera, points, radius)
-        axes.imshow(render.paint(index, zbuffer, tints), interpolation="bilinear", aspect="equal")
+        shown = np.flatnonzero(~near_walls(xyz, camera)) if camera.perspective else np.arange(len(xyz))
+        index, zbuffer = render.splat(camera, xyz[shown], radius[shown])
+        render.fill_pinholes(index, zbuffer)
+        axes.imshow(render.paint(index, zbuffer, colours[shown]), interpolation="bilinear", aspect="equal")
         for rank in range(len(boxes) - 1, -1, -1):
             _draw_box(axes, camera, zbuffer, boxes[rank], rank, grounding.boxes[rank].score)
         if number == 0:
@@ -74,15 +74,20 @@ def scene_points(scan: Scan, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     colours = height_colours(xyz) if rgb is None else rgb
     inside = np.zeros(len(xyz), dtype=bool)
     for box in boxes:
-        inside |= (np.abs(xyz - box[:3]) <= box[3:] / 2 + 0.02).all(axis=1)
+        inside |= in_box(xyz, box)
     keep = (
-        inside | (xyz[:, 2] < CUT_M) if np.percentile(xyz[:, 2], 99) > CUT_M + 0.15 else np.ones(len(xyz), dtype=bool)
+        inside | (xyz[:, 2] < CUT_M) if float(np.percentile(xyz[:, 2], 99)) > CUT_M + 0.15 else np.ones(len(xyz), dtype=bool)
     )
     if len(boxes):
-        best = (np.abs(xyz - boxes[0, :3]) <= boxes[0, 3:] / 2 + 0.02).all(axis=1)
+        best = in_box(xyz, boxes[0])
         colours = colours.copy()
         colours[best] = (0.65 * colours[best] + 0.35 * np.array([232, 17, 45])).astype(np.uint8)
     return xyz[keep], colours[keep]
+
+
+def in_box(xyz: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Mask (N,) of the points in a box (6,), or within 2 cm of it."""
+    return (np.abs(xyz - box[:3]) <= box[3:] / 2 + 0.02).all(axis=1)
 
 
 def height_colours(xyz: np.ndarray) -> np.ndarray:
@@ -95,7 +100,7 @@ def height_colours(xyz: np.ndarray) -> np.ndarray:
 
 def extents(xyz: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corner (3,) of what to show: the points without strays, and the boxes."""
-    low, high = np.percentile(xyz, [0.2, 99.8], axis=0) if len(xyz) else (np.full(3, -0.5), np.full(3, 0.5))
+    low, high = np.percentile(xyz, [0.2, 99.8], axis=0)
     for box in boxes:
         # A box far outside the scan must not shrink the scan to a dot.
         reach = np.maximum(high - low, 1.0)
@@ -104,41 +109,62 @@ def extents(xyz: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return low, high
 
 
-def near_walls(
-    xyz: np.ndarray, camera: render.Camera, low: np.ndarray, high: np.ndarray, margin: float = 0.15
-) -> np.ndarray:
-    """Mask (N,) of points in the outer walls on the camera's side, which would hide the room."""
-    if (high - low)[:2].min() < 2.0:
+def near_walls(xyz: np.ndarray, camera: render.Camera, cell: float = 0.1) -> np.ndarray:
+    """Mask (N,) of points in walls on the camera's side, which would hide the room from it.
+
+    A wall is where a column of the floor plan is filled over most of its height; it is on the camera's side if nothing
+    of the room lies between it and the camera. The lowest decimetre stays, as an outline.
+    """
+    low, high = np.percentile(xyz, [0.5, 99.5], axis=0)
+    if (high - low)[:2].min() < 2.0 or high[2] - low[2] < 1.5:
         return np.zeros(len(xyz), dtype=bool)  # a fragment, not a room
-    mask = np.zeros(len(xyz), dtype=bool)
-    for axis in (0, 1):
-        if camera.rotation[2, axis] < -0.3:
-            mask |= xyz[:, axis] > high[axis] - margin
-        elif camera.rotation[2, axis] > 0.3:
-            mask |= xyz[:, axis] < low[axis] + margin
-    return mask & (xyz[:, 2] > low[2] + 0.1)
+    size = np.minimum(np.ceil((high - low)[:2] / cell).astype(int) + 1, 400)
+    plan = np.clip(((xyz[:, :2] - low[:2]) / cell).astype(int), 0, size - 1)
+    layer = np.clip((xyz[:, 2] - low[2]) / (high[2] - low[2]) * 10, 0, 9).astype(int)
+    filled = np.zeros((*size, 10), dtype=bool)
+    filled[plan[:, 0], plan[:, 1], layer] = True
+    wall = (filled.sum(axis=2) >= 7) & filled[:, :, 8:].any(axis=2)
+    occupied = filled.any(axis=2)
+    cells = np.argwhere(wall)
+    # Walk from each wall column towards the camera, starting behind the wall's own thickness.
+    toward = -camera.rotation[2, :2] / max(float(np.linalg.norm(camera.rotation[2, :2])), 1e-6)
+    steps = np.arange(4, 2 * int(size.max()))[None, :, None]
+    way = np.round(cells[:, None, :] + steps * toward).astype(int)  # (W, S, 2)
+    inside = ((way >= 0) & (way < size)).all(axis=2)
+    way = np.clip(way, 0, size - 1)
+    free = ~(inside & occupied[way[..., 0], way[..., 1]]).any(axis=1)
+    near = np.zeros_like(wall)
+    near[cells[free, 0], cells[free, 1]] = True
+    return near[plan[:, 0], plan[:, 1]] & (xyz[:, 2] > low[2] + 0.1)
 
 
-def best_view(xyz: np.ndarray, boxes: np.ndarray, low: np.ndarray, high: np.ndarray) -> render.Camera:
-    """The perspective, of eight around the scan, that sees most of the best box's points (or of everything)."""
-    step = max(1, len(xyz) // 40_000)
-    thin = xyz[::step]
+def best_view(xyz: np.ndarray, boxes: np.ndarray, low: np.ndarray, high: np.ndarray, scan: Scan) -> render.Camera:
+    """The perspective, of eight around the scan, that sees most of the best box's points (or of everything).
+
+    A single view of a camera is seen from where the camera stood: from elsewhere one looks at the backs of things.
+    """
+    thin = xyz[:: max(1, len(xyz) // 40_000)]
     if len(boxes):
-        weight = (np.abs(thin - boxes[0, :3]) <= boxes[0, 3:] / 2 + 0.02).all(axis=1) * 1.0 + 1e-3
+        weight = in_box(thin, boxes[0]) + 1e-3
     else:
         weight = np.ones(len(thin))
+    elevation = np.radians(38)
+    azimuths = [np.pi / 8 + turn * np.pi / 4 for turn in range(8)]
+    sensor = scan.input_frame.to_metres(np.zeros((1, 3)))[0]
+    if scan.input_frame.up == "-y" and ((sensor < low) | (sensor > high))[:2].any():
+        middle = (low + high) / 2
+        azimuths, elevation = [float(np.arctan2(sensor[1] - middle[1], sensor[0] - middle[0]))], np.radians(25)
     best, best_score = None, -1.0
-    for turn in range(8):
-        azimuth = np.pi / 8 + turn * np.pi / 4
-        small = render.orbit_camera(low, high, azimuth, np.radians(38), PANEL[0] // 6, PANEL[1] // 6)
-        keep = np.flatnonzero(~near_walls(thin, small, low, high))
+    for azimuth in azimuths:
+        small = render.orbit_camera(low, high, azimuth, elevation, PANEL[0] // 6, PANEL[1] // 6)
+        keep = np.flatnonzero(~near_walls(thin, small))
         index, _ = render.splat(small, thin[keep], 0.03)
         score = float(weight[keep][index[index >= 0]].sum())
         if score > best_score * 1.02:
-            best_score = score
-            best = render.orbit_camera(low, high, azimuth, np.radians(38), *PANEL)
-    assert best is not None
-    return best
+            best, best_score = azimuth, score
+    camera = render.orbit_camera(low, high, best or azimuths[0], elevation, *PANEL)
+    visible = thin[~near_walls(thin, camera)]
+    return render.fitted(camera, np.concatenate([visible, *(render.box_corners(box) for box in boxes)]))
 
 
 def _draw_box(axes, camera: render.Camera, zbuffer: np.ndarray, box: np.ndarray, rank: int, score: float) -> None:
@@ -156,20 +182,21 @@ def _draw_box(axes, camera: render.Camera, zbuffer: np.ndarray, box: np.ndarray,
         axes.plot(pixels[:, 0], pixels[:, 1], color=colour, lw=width * 0.55, ls=(0, (1.5, 2.5)), alpha=0.6)
         axes.plot(solid[:, 0], solid[:, 1], color=colour, lw=width, solid_capstyle="round")
     pixels, _ = camera.project(corners)
-    top = pixels[pixels[:, 1].argmin()]
-    place = np.clip([pixels[:, 0].mean(), top[1] - 6], [30, 18], [camera.width - 30, camera.height - 4])
+    x = float(np.clip(pixels[:, 0].mean(), 30, camera.width - 30))
+    y = float(np.clip(pixels[:, 1].min() - 6, 18, camera.height - 4))
     label = f"{score:.2f}" if rank == 0 else f"{rank + 1}: {score:.2f}"
     frame = {"boxstyle": "round,pad=0.25", "fc": colour, "ec": "none", "alpha": 0.9}
-    axes.text(place[0], place[1], label, color="white", fontsize=9, ha="center", va="bottom", bbox=frame)
+    axes.text(x, y, label, color="white", fontsize=9, ha="center", va="bottom", bbox=frame)
 
 
 def _draw_scale(axes, camera: render.Camera) -> None:
-    """A bar of one metre (or ten for large scans), and the x and y directions of the picture."""
+    """A bar of one metre, or ten for large scans."""
     metres = 1 if camera.focal > 25 else 10
     length, y = metres * camera.focal, camera.height - 16
     x = camera.width - 20 - length
     axes.plot([x, x + length], [y, y], color="#333333", lw=2.5, solid_capstyle="butt")
-    axes.text(x + length / 2, y - 5, f"{metres} m", fontsize=9, color="#333333", ha="center", va="bottom")
+    plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75}
+    axes.text(x + length / 2, y - 6, f"{metres} m", fontsize=9, color="#333333", ha="center", va="bottom", bbox=plate)
 
 
 def _subtitle(scan: Scan, grounding: Grounding) -> str:

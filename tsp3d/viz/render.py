@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import spatial
 
 BACKGROUND = np.array([255, 255, 255], dtype=np.uint8)
 
@@ -22,13 +23,15 @@ class Camera:
     focal: float
     """Pixels (perspective), or pixels per metre (parallel)."""
     perspective: bool
+    centre: tuple[float, float] | None = None
+    """Pixel that the eye looks at; the middle if None."""
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """World points (N, 3) → pixels (N, 2) as column, row, and depth (N,) in metres."""
         local = (points - self.eye) @ self.rotation.T
         depth = local[:, 2]
         scale = self.focal / np.maximum(depth, 1e-6) if self.perspective else np.full(len(depth), self.focal)
-        centre = np.array([self.width, self.height]) / 2
+        centre = np.array(self.centre or (self.width / 2, self.height / 2))
         return local[:, :2] * scale[:, None] + centre, depth
 
 
@@ -59,6 +62,17 @@ def orbit_camera(
     return Camera(middle - toward * distance, rotation, width, height, focal, perspective=True)
 
 
+def fitted(camera: Camera, points: np.ndarray, share: float = 0.94) -> Camera:
+    """The same view, zoomed and shifted so that the points (N, 3) fill ``share`` of the picture."""
+    pixels, _ = camera.project(points)
+    low, high = np.percentile(pixels, [0.1, 99.9], axis=0)
+    size = np.array([camera.width, camera.height], dtype=float)
+    zoom = float((share * size / np.maximum(high - low, 1.0)).min())
+    old = np.array(camera.centre or size / 2)
+    centre = size / 2 - ((low + high) / 2 - old) * zoom
+    return replace(camera, focal=camera.focal * zoom, centre=(float(centre[0]), float(centre[1])))
+
+
 def box_corners(box: np.ndarray) -> np.ndarray:
     """(6,) centre and size → corners (8, 3); corner i has the signs of the bits of i (x lowest)."""
     bits = (np.arange(8)[:, None] >> np.arange(3)) & 1
@@ -69,8 +83,8 @@ BOX_EDGES = tuple((a, a | (1 << axis)) for axis in range(3) for a in range(8) if
 """The twelve edges as pairs of corners."""
 
 
-def splat(camera: Camera, points: np.ndarray, radius_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Draw each point as a square of about ``radius_m`` half-width, nearest in front.
+def splat(camera: Camera, points: np.ndarray, radius_m: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Draw each point as a square of half-width ``radius_m`` (N,) or one for all, nearest in front.
 
     Returns:
         Index of the point seen at each pixel (H, W) int64, -1 where none; depth (H, W) float32, infinite where none.
@@ -83,7 +97,7 @@ def splat(camera: Camera, points: np.ndarray, radius_m: float) -> tuple[np.ndarr
     chosen = chosen[np.argsort(-depth[chosen], kind="stable")]  # far to near: later writes win
     columns, rows, near = columns[chosen], rows[chosen], depth[chosen].astype(np.float32)
     scale = camera.focal / near if camera.perspective else np.full(len(near), camera.focal)
-    reach = np.clip(np.round(radius_m * scale), 0, 5).astype(np.int64)
+    reach = np.clip(np.round(np.broadcast_to(radius_m, len(points))[chosen] * scale), 0, 6).astype(np.int64)
     index = np.full((height, width), -1, dtype=np.int64)
     zbuffer = np.full((height, width), np.inf, dtype=np.float32)
     limit = int(reach.max(initial=0))
@@ -125,15 +139,37 @@ def paint(index: np.ndarray, zbuffer: np.ndarray, colours: np.ndarray) -> np.nda
     return image
 
 
-def point_radius(points: np.ndarray, sample: int = 2000) -> float:
-    """Half of the spacing that would cover the cloud's surface (metres), from the distances of a few points."""
-    from scipy.spatial import cKDTree
+def fill_pinholes(index: np.ndarray, zbuffer: np.ndarray) -> None:
+    """Give empty pixels that most neighbours surround a neighbour's point, in place."""
+    height, width = index.shape
+    padded = np.pad(index, 1, constant_values=-1)
+    shifts = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)]
+    around = np.stack([padded[dy : dy + height, dx : dx + width] for dy, dx in shifts])  # (8, H, W)
+    holes = (index < 0) & ((around >= 0).sum(axis=0) >= 5)
+    rows, columns = np.nonzero(holes)
+    first = (around[:, rows, columns] >= 0).argmax(axis=0)
+    offsets = np.array(shifts)[first] - 1
+    index[rows, columns] = around[first, rows, columns]
+    zbuffer[rows, columns] = zbuffer[rows + offsets[:, 0], columns + offsets[:, 1]]
 
-    if len(points) < 10:
-        return 0.02
+
+def point_radius(points: np.ndarray, sample: int = 8000, cell: float = 0.25) -> np.ndarray:
+    """Half-widths (N,) in metres with which points cover the surface they lie on: half their local spacing.
+
+    The spacing is that of some points' 24 nearest neighbours, averaged in cells of ``cell`` metres.
+    """
+    if len(points) < 50:
+        return np.full(len(points), 0.02)
     step = max(1, len(points) // 200_000)
     thin = points[::step]
     queries = thin[:: max(1, len(thin) // sample)]
-    distance, _ = cKDTree(thin).query(queries, k=5)
-    spacing = float(np.median(distance[:, -1])) / np.sqrt(step)
-    return float(np.clip(0.75 * spacing, 0.003, 0.06))
+    distance = spatial.KDTree(thin).query(queries, k=25)[0][:, -1]
+    spacing = distance * np.sqrt(np.pi / 24 / step)  # 24 points on a disc of this radius, `step` times as dense
+    cells = np.floor((points - points.min(axis=0)) / cell).astype(np.int64)
+    keys = (cells[:, 0] << 40) + (cells[:, 1] << 20) + cells[:, 2]
+    asked = keys[::step][:: max(1, len(thin) // sample)]
+    unique, inverse = np.unique(asked, return_inverse=True)
+    mean = np.bincount(inverse, weights=spacing) / np.bincount(inverse)
+    place = np.minimum(np.searchsorted(unique, keys), len(unique) - 1)
+    local = np.where(unique[place] == keys, mean[place], np.median(spacing))
+    return np.clip(0.85 * local, 0.003, 0.06)
