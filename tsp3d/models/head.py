@@ -268,7 +268,7 @@ def _block(dim: int) -> nn.ModuleList:
     return nn.ModuleList([snn.Conv3d(dim, dim, 3), snn.BatchNorm(dim)])
 
 
-def _apply(block: nn.Module, x: SparseTensor) -> SparseTensor:
+def _apply(block: nn.ModuleList, x: SparseTensor) -> SparseTensor:
     conv, norm = block
     x = norm(conv(x))
     return x.replace(x.feats.relu())
