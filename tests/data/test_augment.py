@@ -116,7 +116,7 @@ def test_colour_stays_in_range_and_can_be_dropped() -> None:
     assert moved.colored and moved.rgb.min() >= 0 and moved.rgb.max() <= 1
     dropped = augment(sample, replace(STILL, color_drop=1), np.random.default_rng(0))
     assert not dropped.colored
-    np.testing.assert_allclose(dropped.rgb, np.broadcast_to(np.float32(NEUTRAL_RGB), sample.rgb.shape))
+    np.testing.assert_allclose(dropped.rgb, np.broadcast_to(np.array(NEUTRAL_RGB, np.float32), sample.rgb.shape))
 
 
 def test_the_seed_decides() -> None:

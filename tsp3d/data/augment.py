@@ -139,7 +139,9 @@ def augment(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator
 
 def drop_color(sample: SceneSample) -> SceneSample:
     """The same scene as a scan without colour."""
-    return sample.replace(rgb=np.broadcast_to(np.float32(NEUTRAL_RGB), sample.rgb.shape).copy(), colored=False)
+    return sample.replace(
+        rgb=np.broadcast_to(np.array(NEUTRAL_RGB, np.float32), sample.rgb.shape).copy(), colored=False
+    )
 
 
 def _augment_color(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator) -> tuple[np.ndarray, bool]:

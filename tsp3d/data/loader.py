@@ -117,7 +117,7 @@ def training_loader(
     config = samples.config
     sampler = StepSampler(len(samples), config.scenes_per_step, samples.seed, start, stop, rank, world)
     workers = config.workers
-    return DataLoader(
+    return DataLoader(  # type: ignore[return-value]  # collate makes batches of samples
         samples,
         batch_sampler=sampler,
         collate_fn=collate,

@@ -55,7 +55,13 @@ def write_toy_dataset(
                 tensors = {}
         (path / "scenes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scenes))
         (path / "sentences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sentences))
-    info = {"format": "tsp3d-scenes", "version": 1, "classes": list(CLASSES), "seed": seed, "generator": {"name": "toy"}}
+    info = {
+        "format": "tsp3d-scenes",
+        "version": 1,
+        "classes": list(CLASSES),
+        "seed": seed,
+        "generator": {"name": "toy"},
+    }
     (folder / "dataset.json").write_text(json.dumps({**info, "splits": {"train": train, "val": val}}))
     return folder
 
@@ -90,7 +96,7 @@ def _scene(
 
 
 def _sentences(records: list[SceneObject]) -> list[Sentence]:
-    """Two sentences for each object: by its place in the row (view-dependent) and as the farthest from another object."""
+    """Two sentences for each object: by its place in the row (view-dependent) and with the object farthest from it."""
     result = []
     for item in records:
         same = sum(other.name == item.name for other in records) - 1
@@ -99,6 +105,6 @@ def _sentences(records: list[SceneObject]) -> list[Sentence]:
         result.append(Sentence(text, item.id, (), "ordinal", True, same == 0, same, 1))
         place = np.array([other.box[:3] for other in records])
         far = int(np.linalg.norm(place - np.array(item.box[:3]), axis=1).argmax())
-        text = f"the {item.color} {item.name} far from the {records[far].name}"
+        text = f"the {item.color} {item.name}, number {rank} from the left, far from the {records[far].name}"
         result.append(Sentence(text, item.id, (records[far].id,), "far", False, same == 0, same, 2))
     return result

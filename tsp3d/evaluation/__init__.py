@@ -1,0 +1,17 @@
+"""Measures, protocols and reports."""
+
+from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou, f1_at
+from tsp3d.evaluation.protocols import Evaluation, evaluate_grounding, measure_speed
+from tsp3d.evaluation.report import markdown, write_report
+
+__all__ = [
+    "CalibrationError",
+    "Evaluation",
+    "GroundingAccuracy",
+    "box_iou",
+    "evaluate_grounding",
+    "f1_at",
+    "markdown",
+    "measure_speed",
+    "write_report",
+]

@@ -1,0 +1,130 @@
+"""The grounding protocol and its report, with a network that knows the answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tsp3d.data import PreparedScenes
+from tsp3d.data.toy import write_toy_dataset
+from tsp3d.evaluation import evaluate_grounding, markdown, measure_speed, write_report
+from tsp3d.evaluation.protocols import spread
+
+
+@dataclass
+class Out:
+    boxes: torch.Tensor
+    scores: torch.Tensor
+
+
+class Oracle:
+    """Finds a scene by its points and a text by its words; wrong on purpose where the text contains ``fails_on``."""
+
+    def __init__(self, scenes: PreparedScenes, fails_on: str = "", silent_on: str = "") -> None:
+        self.scenes, self.fails_on, self.silent_on = scenes, fails_on, silent_on
+        self.encoded = 0
+        self.colors: list[bool] = []
+
+    def encode(self, xyz: torch.Tensor, rgb: torch.Tensor | None = None) -> int:
+        self.encoded += 1
+        self.colors.append(rgb is not None)
+        known = [i for i in range(len(self.scenes)) if bool((self.scenes[i].xyz == xyz[0].numpy()).all(1).any())]
+        return known[0]
+
+    def ground(self, encoded: int, texts: list[str], top_k: int = 1) -> list[Out]:
+        assert len(texts) <= 3
+        sample, result = self.scenes[encoded], []
+        for text in texts:
+            target = next(query.targets[0] for query in sample.queries if query.text == text)
+            boxes = torch.from_numpy(sample.boxes)[[target, (target + 1) % 5]]
+            if self.fails_on and self.fails_on in text:
+                boxes = boxes.flip(0)
+            if self.silent_on and self.silent_on in text:
+                boxes = boxes[:0]
+            result.append(Out(boxes[:top_k], torch.tensor([0.9, 0.5])[: len(boxes)][:top_k]))
+        return result
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> PreparedScenes:
+    return PreparedScenes(write_toy_dataset(tmp_path_factory.mktemp("toy"), val=3), "val")
+
+
+def test_the_right_answers_score_100(scenes: PreparedScenes) -> None:
+    net = Oracle(scenes)
+    result = evaluate_grounding(net, scenes, batch=3)
+    assert net.encoded == 3
+    assert result.groups["overall"] == {
+        "queries": 30, "acc@0.25": 100, "acc@0.5": 100, "recall@0.25": 100, "recall@0.5": 100, "mean_iou": 1
+    }  # fmt: skip
+    assert result.groups["view-dependent"]["queries"] == 15
+    assert result.calibration_error == pytest.approx(0.1)
+    assert len(result.rows) == 30 and all(row["hit"] == row["target"] for row in result.rows)
+
+
+def test_wrong_and_missing_boxes_count_as_wrong(scenes: PreparedScenes) -> None:
+    result = evaluate_grounding(
+        Oracle(scenes, fails_on="far from", silent_on="number 1 from the left"), scenes, batch=3
+    )
+    overall = result.groups["overall"]
+    assert overall["acc@0.25"] == pytest.approx(100 * 12 / 30)
+    assert overall["recall@0.25"] == pytest.approx(100 * 24 / 30)
+    assert result.groups["relation: far"]["acc@0.25"] == 0
+    assert {row["box"] is None for row in result.rows} == {True, False}
+    assert "on no object | 20.00 %" in markdown(result)
+
+
+def test_a_part_of_the_scenes_and_sentences(scenes: PreparedScenes) -> None:
+    net = Oracle(scenes)
+    result = evaluate_grounding(net, scenes, scenes=[2], queries_per_scene=3, batch=3, points=100, color=False)
+    assert net.colors == [False]
+    assert [row["text"] for row in result.rows] == [scenes[2].queries[i].text for i in (0, 4, 9)]
+
+
+def test_speed_is_measured_on_each_scene(scenes: PreparedScenes) -> None:
+    net = Oracle(scenes)
+    timings = measure_speed(net, scenes, scenes=2, queries=2, warm_up=1)
+    assert net.encoded == 3
+    assert set(timings) == {"cold", "encode", "warm", "points", "scenes"}
+    assert timings["scenes"] == 2 and timings["points"] == 600 and timings["cold"] >= timings["encode"] > 0
+
+
+def test_the_report_has_everything(scenes: PreparedScenes, tmp_path: Path) -> None:
+    result = evaluate_grounding(Oracle(scenes, fails_on="far from"), scenes, batch=3)
+    result.timings = {"cold": 12.0, "warm": 3.0, "points": 600.0, "scenes": 3.0}
+    result.info = {"model": "oracle"}
+    paths = write_report(result, tmp_path / "deep" / "out")
+    text = paths["report.md"].read_text()
+    assert "| overall | 30 | 50.00 | 50.00 |" in text and "model: oracle" in text and "12.0 ms" in text
+    report = json.loads(paths["report.json"].read_text())
+    assert report["groups"]["overall"]["acc@0.5"] == 50 and report["model"] == "oracle"
+    rows = [json.loads(line) for line in paths["queries.jsonl"].read_text().splitlines()]
+    assert len(rows) == 30
+    wanted = {
+        "scene_id",
+        "text",
+        "target",
+        "anchors",
+        "relation",
+        "unique",
+        "clauses",
+        "iou",
+        "score",
+        "box",
+        "target_box",
+    }
+    assert wanted <= rows[0].keys()
+    assert sorted(path.name for path in paths["report.md"].parent.iterdir()) == sorted(paths)
+
+
+def test_spread() -> None:
+    assert spread(10, 0) == spread(10, 99) == list(range(10))
+    assert spread(10, 1) == [0]
+    assert spread(10, 4) == [0, 3, 6, 9]
+    for total, wanted in ((7, 3), (100, 33)):
+        assert len(set(spread(total, wanted))) == wanted and np.all(np.diff(spread(total, wanted)) > 0)

@@ -1,0 +1,227 @@
+"""The training loop on a network of a few parameters: resuming, schedules, averages, signals, errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tsp3d.data import DataConfig, GroundingBatch, PreparedScenes
+from tsp3d.data.toy import write_toy_dataset
+from tsp3d.training import LogConfig, OptimConfig, TrainConfig, train
+from tsp3d.training.loop import seed_step
+
+
+@dataclass
+class Out:
+    boxes: Tensor
+    scores: Tensor
+
+
+class TinyNet(nn.Module):
+    """Regresses a target's centre from the scene's mean point; has dropout and batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text_encoder = nn.Embedding(64, 4)
+        self.body = nn.Sequential(nn.Linear(10, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 6))
+        self.broken = False
+
+    def predict(self, means: Tensor, texts: list[str]) -> Tensor:
+        words = torch.tensor([len(text) % 64 for text in texts])
+        return self.body(torch.cat([means, self.text_encoder(words)], 1))
+
+    def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        points = torch.cat([batch.xyz, batch.rgb], 1)
+        means = torch.stack([points[batch.batch == s].mean(0) for s in range(batch.num_scenes)])[batch.text_scene]
+        pairs = zip(batch.text_scene.tolist(), batch.targets, strict=True)
+        want = torch.stack([batch.boxes[scene][target].mean(0) for scene, target in pairs])
+        box = (self.predict(means, batch.texts) - want).abs().mean()
+        if self.broken:
+            box = box * torch.nan
+        return {"box": box, "total": box}
+
+    def detection_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        assert not batch.texts
+        total = self.body(torch.cat([batch.xyz, batch.rgb, batch.xyz, batch.rgb], 1)[:, :10]).square().mean()
+        return {"total": total}
+
+    def encode(self, xyz: Tensor, rgb: Tensor | None) -> Tensor:
+        assert not self.training and rgb is not None
+        return torch.cat([xyz, rgb], 1).mean(0)
+
+    def ground(self, encoded: Tensor, texts: list[str], top_k: int = 1) -> list[Out]:
+        boxes = self.predict(encoded.expand(len(texts), -1), texts)
+        return [Out(box[None], torch.tensor([0.5])) for box in boxes]
+
+    def save_pretrained(self, folder: Path) -> None:
+        assert not self.training
+        folder.mkdir(parents=True)
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_dataset(tmp_path_factory.mktemp("toy"), train=5)
+
+
+def settings(folder: Path, out: Path, steps: int = 12, **changes) -> TrainConfig:
+    data = DataConfig(str(folder), sentences_per_scene=4, points_per_scene=200, workers=0)
+    optim = OptimConfig(steps=steps, lr=1e-2, warmup_steps=3, ema=0.9)
+    log = LogConfig(every=4, validate_every=5, validate_scenes=2, validate_queries=3)
+    return replace(TrainConfig(name="run", out=str(out), data=data, optim=optim, log=log), **changes)
+
+
+def run(config: TrainConfig, resume: bool = False, stop_at: int = 0, net: TinyNet | None = None):
+    torch.manual_seed(7)
+    net = net or TinyNet()
+
+    def on_step(step: int) -> None:
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    scenes = PreparedScenes(config.data.folder, "train")
+    result = train(config, net, scenes, PreparedScenes(config.data.folder, "val"), resume, on_step)
+    return net, result
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_was_stopped_ends_with_the_same_parameters(folder: Path, tmp_path: Path, workers: int) -> None:
+    whole = settings(folder, tmp_path / "whole")
+    whole.data.workers = workers
+    expected, result = run(whole)
+    assert result.finished and result.step == 12
+
+    parts = settings(folder, tmp_path / "parts")
+    parts.data.workers = workers
+    assert run(parts, stop_at=5)[1].step == 5
+    _, result = run(parts, resume=True, stop_at=8)
+    assert result.step == 8 and not result.finished
+    net, result = run(parts, resume=True)
+    assert result.finished and result.step == 12
+    assert same(net.state_dict(), expected.state_dict())
+    for name in ("averaged.safetensors", "export/model.safetensors"):
+        assert same(load_file(tmp_path / "whole/run" / name), load_file(tmp_path / "parts/run" / name))
+
+
+def test_training_changes_parameters_and_the_loss_falls(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path, steps=80)
+    config.log.validate_every = 0
+    run(config)
+    lines = [
+        line for line in (tmp_path / "run/train.log").read_text().splitlines() if " step " in line and "box" in line
+    ]
+    assert len(lines) == 20 and "steps/s" in lines[0] and "lr" in lines[0]
+    first, last = (float(line.split("box ")[1].split()[0]) for line in (lines[0], lines[-1]))
+    assert last < 0.8 * first
+    assert list((tmp_path / "run/tensorboard").iterdir())
+
+
+def test_validation_and_files(folder: Path, tmp_path: Path) -> None:
+    _, result = run(settings(folder, tmp_path))
+    rows = (tmp_path / "run/validation.jsonl").read_text().splitlines()
+    assert len(rows) == 3 and all('"queries": 6.0' in row and '"acc@0.25"' in row for row in rows)
+    assert result.export == tmp_path / "run/export"
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == ["step-00000012.pt"]
+    assert "lr: 0.01" in (tmp_path / "run/config.yaml").read_text()
+    assert not [p for p in (tmp_path / "run").iterdir() if p.name.endswith((".partial", ".old"))]
+
+
+def test_a_finished_run_is_not_trained_further(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path)
+    trained, _ = run(config)
+    with pytest.raises(FileExistsError, match="--resume"):
+        run(config)
+    again, result = run(config, resume=True)
+    assert result.finished and result.step == 12 and same(again.state_dict(), trained.state_dict())
+
+
+def test_a_broken_checkpoint_gives_way_to_the_one_before(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path)
+    run(config, stop_at=4)
+    run(config, resume=True, stop_at=6)
+    newest = tmp_path / "run/checkpoints/step-00000006.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    net, result = run(config, resume=True)
+    assert result.finished
+    expected, _ = run(settings(folder, tmp_path / "other"))
+    assert same(net.state_dict(), expected.state_dict())
+
+
+def test_a_checkpoint_of_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path)
+    run(config, stop_at=4)
+    other = TinyNet()
+    other.body[0] = nn.Linear(10, 9)
+    with pytest.raises(ValueError, match="does not fit this network"):
+        run(config, resume=True, net=other)
+
+
+def test_the_budget_ends_a_run(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path, steps=100_000)
+    config.optim.max_minutes = 1e-4
+    _, result = run(config)
+    assert result.finished and result.step < 1000
+    _, again = run(config, resume=True)
+    assert again.finished and again.step == result.step
+
+
+def test_the_detection_stage_has_no_texts_and_feeds_the_next(folder: Path, tmp_path: Path) -> None:
+    first = settings(folder, tmp_path, steps=6, name="first", stage="detection")
+    first.data.sentences_per_scene = 0
+    net, _ = run(first)
+    assert '"total"' in (tmp_path / "first/validation.jsonl").read_text()
+    second = settings(folder, tmp_path, name="second", init_from=str(tmp_path / "first"), freeze=["body.0"])
+    second.optim.ema = 0
+    started, _ = run(second)
+    averaged = load_file(tmp_path / "first/averaged.safetensors")
+    assert torch.equal(started.state_dict()["body.0.weight"], averaged["body.0.weight"])
+    assert not torch.equal(started.state_dict()["body.4.weight"], averaged["body.4.weight"])
+
+
+def test_weights_that_do_not_fit(folder: Path, tmp_path: Path) -> None:
+    state = TinyNet().state_dict()
+    state["body.4.weight"] = torch.zeros(7, 8)
+    state["extra"] = torch.zeros(1)
+    del state["body.0.bias"]
+    (tmp_path / "weights").mkdir()
+    save_file(state, tmp_path / "weights/model.safetensors")
+    config = settings(folder, tmp_path, steps=2, init_from=str(tmp_path / "weights"))
+    with pytest.raises(
+        ValueError, match=r"missing body\.0\.bias.*unused extra.*shape body\.4\.weight \(7, 8\) is \(6, 8\)"
+    ):
+        run(config)
+    assert run(replace(config, strict=False))[1].finished
+    with pytest.raises(FileNotFoundError, match="init_from"):
+        run(replace(config, init_from=str(tmp_path / "nowhere"), name="other"))
+
+
+def test_gradients_that_are_not_finite_end_the_run(folder: Path, tmp_path: Path) -> None:
+    net = TinyNet()
+    net.broken = True
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    config = settings(folder, tmp_path, steps=100)
+    config.log.validate_every = 0
+    with pytest.raises(FloatingPointError, match="lower optim.lr"):
+        run(config, net=net)
+    assert all(torch.equal(before[name], value) for name, value in net.named_parameters())
+
+
+def test_a_step_has_its_own_seed() -> None:
+    seed_step(0, 5)
+    first = torch.rand(3)
+    torch.rand(10)
+    seed_step(0, 5)
+    assert torch.equal(first, torch.rand(3))
+    seed_step(0, 6)
+    assert not torch.equal(first, torch.rand(3))

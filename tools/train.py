@@ -1,0 +1,59 @@
+"""Train a grounding network: python tools/train.py --config configs/train/tiny.yaml [--resume] [key=value …]"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from omegaconf import OmegaConf
+from rich.logging import RichHandler
+
+from tsp3d.data import PreparedScenes
+from tsp3d.training import load_train_config, train
+
+
+def main(
+    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = (), /, *, config: Path, resume: bool = False
+) -> None:
+    """Train a grounding network on prepared scenes.
+
+    Args:
+        overrides: key=value changes of the configuration, e.g. optim.lr=1e-3 data.folder=data/synth.
+        config: YAML file of configs/train.
+        resume: continue the run of this name from its newest checkpoint.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loader's workers are forked
+    try:
+        settings = load_train_config(config, overrides)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        torch.manual_seed(settings.seed)
+        net = build_net(settings.model, settings.model_overrides)
+        grounding = settings.stage == "grounding"
+        scenes = PreparedScenes(settings.data.folder, settings.data.split, require_sentences=grounding)
+        val_scenes = None
+        if settings.log.validate_every:
+            val_scenes = PreparedScenes(settings.data.folder, settings.data.val_split, require_sentences=grounding)
+        result = train(settings, net, scenes, val_scenes, resume)
+    except (FileNotFoundError, FileExistsError, ValueError) as error:
+        raise SystemExit(f"train: {error}") from error
+    print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
+
+
+def build_net(path: str, overrides: list[str]) -> torch.nn.Module:
+    """A network with fresh weights from a model YAML (or the config.json of a weights folder) and key=value changes."""
+    from tsp3d.models.config import load_model_config, model_config
+    from tsp3d.models.net import GroundingNet
+
+    base = load_model_config(path)
+    changes = OmegaConf.from_dotlist(overrides)
+    return GroundingNet(model_config(OmegaConf.to_container(OmegaConf.merge(base.to_dict(), changes))))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,201 @@
+"""How a network is measured: which scenes and sentences, in which order, with which clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsp3d.data.sample import Query, SceneSample, subsample
+from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou
+
+
+class GroundingModel(Protocol):
+    """What evaluation needs of a network (:class:`tsp3d.models.net.GroundingNet` has it)."""
+
+    def encode(self, xyz: Tensor, rgb: Tensor | None, /) -> Any:
+        """Encode one scene: (N, 3) metres, (N, 3) colour 0..1 or None."""
+        ...
+
+    def ground(self, encoded: Any, texts: list[str], /, top_k: int = 1) -> Sequence[Any]:
+        """For each text an object with ``boxes`` (k, 6) and ``scores`` (k,), best first."""
+        ...
+
+
+class SceneSource(Protocol):
+    """A dataset: samples by index, each with its points, objects and queries."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> SceneSample: ...
+
+
+@dataclass
+class Evaluation:
+    """Measures, timings and one row per query."""
+
+    groups: dict[str, dict[str, float]]
+    """Group of queries to ``queries``, ``acc@0.25``, ``acc@0.5``, ``recall@…`` (percent) and ``mean_iou``."""
+    calibration_error: float
+    """Expected calibration error of the top score, at IoU 0.25, in 0..1."""
+    rows: list[dict[str, Any]]
+    timings: dict[str, float] = field(default_factory=dict)
+    """Medians in milliseconds; see :func:`measure_speed`."""
+    info: dict[str, Any] = field(default_factory=dict)
+    """What was evaluated: filled by the caller."""
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the rows."""
+        return {
+            **self.info,
+            "groups": self.groups,
+            "calibration_error": self.calibration_error,
+            "timings_ms": self.timings,
+        }
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """``wanted`` indices of ``total`` at even distances (all of them where ``wanted`` is 0 or too many)."""
+    if wanted <= 0 or wanted >= total:
+        return list(range(total))
+    return [int(i) for i in np.linspace(0, total - 1, wanted).round()]
+
+
+def evaluate_grounding(
+    net: GroundingModel,
+    dataset: SceneSource,
+    *,
+    scenes: Iterable[int] | None = None,
+    queries_per_scene: int = 0,
+    batch: int = 16,
+    top_k: int = 5,
+    points: int = 0,
+    color: bool = True,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Accuracy on sentences with exactly one target: each scene is encoded once, its sentences are grounded in batches.
+
+    Args:
+        net: in evaluation mode, on ``device``.
+        dataset: the scenes.
+        scenes: indices to evaluate, all by default.
+        queries_per_scene: at most this many of a scene's sentences, at even distances in their order; 0 for all.
+        batch: sentences grounded together.
+        top_k: boxes asked for each sentence; accuracy looks at the first, recall at all.
+        points: random points kept of each scene (chosen by its index, so always the same); 0 keeps all.
+        color: False evaluates the scans without their colour.
+        progress: called with each finished scene's count of sentences.
+
+    Returns:
+        Measures and rows; ``timings`` is left empty.
+    """
+    accuracy, calibration = GroundingAccuracy(), CalibrationError()
+    rows: list[dict[str, Any]] = []
+    for index in range(len(dataset)) if scenes is None else scenes:
+        sample = subsample(dataset[index], points, np.random.default_rng(index))
+        queries = [query for query in sample.queries if len(query.targets) == 1]
+        queries = [queries[i] for i in spread(len(queries), queries_per_scene)]
+        if not queries:
+            continue
+        with torch.inference_mode():
+            encoded = net.encode(*_tensors(sample, color, device))
+            for start in range(0, len(queries), batch):
+                part = queries[start : start + batch]
+                for query, out in zip(part, net.ground(encoded, [q.text for q in part], top_k=top_k), strict=True):
+                    rows.append(_row(sample, query, out))
+        done = rows[-len(queries) :]
+        accuracy.update([row["ious"] for row in done], done)
+        calibration.update([row["score"] for row in done], [row["iou"] for row in done])
+        if progress:
+            progress(len(queries))
+    return Evaluation(accuracy.compute(), calibration.compute(), rows)
+
+
+def measure_speed(
+    net: GroundingModel,
+    dataset: SceneSource,
+    *,
+    scenes: int = 8,
+    queries: int = 4,
+    warm_up: int = 2,
+    points: int = 0,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Median wall times in milliseconds, one sentence at a time, device synchronised, loading and warm-up left out.
+
+    Returns:
+        ``cold``: from raw points and a sentence, both new, to a box (the paper's figure is this one). ``encode``: the
+        part of it that encodes the scene. ``warm``: a new sentence on a scene that is already encoded. ``points``:
+        median number of points. ``scenes``: scenes timed.
+    """
+    sync = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    cold, encode, warm, counts = [], [], [], []
+    wanted = spread(len(dataset), scenes)
+    with torch.inference_mode():
+        for turn, index in enumerate([*wanted[:1] * warm_up, *wanted]):
+            sample = subsample(dataset[index], points, np.random.default_rng(index))
+            texts = list(dict.fromkeys(query.text for query in sample.queries))
+            texts = [texts[i] for i in spread(len(texts), queries + 1)]
+            if not texts:
+                continue
+            xyz, rgb = _tensors(sample, True, device)
+            sync()
+            begin = time.perf_counter()
+            encoded = net.encode(xyz, rgb)
+            sync()
+            middle = time.perf_counter()
+            net.ground(encoded, texts[:1])
+            sync()
+            end = time.perf_counter()
+            if turn < warm_up:
+                continue
+            cold.append(end - begin)
+            encode.append(middle - begin)
+            counts.append(len(xyz))
+            for text in texts[1:]:
+                begin = time.perf_counter()
+                net.ground(encoded, [text])
+                sync()
+                warm.append(time.perf_counter() - begin)
+    medians = {"cold": cold, "encode": encode, "warm": warm}
+    result = {name: 1000 * float(np.median(values)) for name, values in medians.items() if values}
+    return {**result, "points": float(np.median(counts)) if counts else 0.0, "scenes": float(len(cold))}
+
+
+def _tensors(sample: SceneSample, color: bool, device: torch.device | str) -> tuple[Tensor, Tensor | None]:
+    rgb = torch.from_numpy(sample.rgb).to(device) if color and sample.colored else None
+    return torch.from_numpy(sample.xyz).to(device), rgb
+
+
+def _row(sample: SceneSample, query: Query, out: Any) -> dict[str, Any]:
+    boxes = np.asarray(out.boxes.detach().float().cpu(), dtype=np.float64)[:, :6]
+    scores = np.asarray(out.scores.detach().float().cpu(), dtype=np.float64)
+    target = query.targets[0]
+    ious = box_iou(boxes, sample.boxes[target])[:, 0]
+    names = sample.names()
+    meta = {key: value for key, value in query.meta.items() if key != "kind"}
+    # The object that the top box is on tells a wrong object from a badly fitted box.
+    overlap = box_iou(boxes[:1], sample.boxes)[0] if len(boxes) else np.zeros(len(names))
+    hit = int(overlap.argmax()) if overlap.max(initial=0.0) > 0 else -1
+    return {
+        "scene_id": sample.scene_id,
+        "text": query.text,
+        "target": target,
+        "target_class": names[target],
+        "anchors": list(query.anchors),
+        **meta,
+        "view_dependent": query.view_dependent,
+        "iou": float(ious[0]) if len(ious) else 0.0,
+        "score": float(scores[0]) if len(scores) else 0.0,
+        "hit": hit,
+        "hit_class": names[hit] if hit >= 0 else "",
+        "ious": [float(value) for value in ious],
+        "box": [round(float(value), 4) for value in boxes[0]] if len(boxes) else None,
+        "target_box": [round(float(value), 4) for value in sample.boxes[target]],
+    }

@@ -1,0 +1,100 @@
+"""Reports of an evaluation: Markdown to read, JSON to compare, JSON lines to look into single queries."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tsp3d.evaluation.protocols import Evaluation
+
+COLUMNS = ("queries", "acc@0.25", "acc@0.5", "recall@0.25", "recall@0.5", "mean_iou")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, never finds half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_report(result: Evaluation, folder: str | Path) -> dict[str, Path]:
+    """Write ``report.md``, ``report.json`` and ``queries.jsonl`` into ``folder``; returns their paths."""
+    folder = Path(folder)
+    paths = {name: folder / name for name in ("report.md", "report.json", "queries.jsonl")}
+    write_atomic(paths["queries.jsonl"], "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows))
+    write_atomic(paths["report.json"], json.dumps(result.summary(), indent=1, ensure_ascii=False) + "\n")
+    write_atomic(paths["report.md"], markdown(result))
+    return paths
+
+
+def markdown(result: Evaluation) -> str:
+    """The report as Markdown: what was evaluated, accuracy by group, errors, timings."""
+    parts = ["# Evaluation\n"]
+    parts.append("".join(f"- {key}: {value}\n" for key, value in result.info.items()))
+    parts.append(
+        "A query is right at t if the IoU of its best-scored box with the target is greater than t. *Recall* counts "
+        "any of the boxes asked for. *Unique*: no other object of the target's class is in the scene "
+        "(all objects count).\n"
+    )
+    parts.append(groups_table(result.groups))
+    parts.append(f"Expected calibration error of the score (IoU > 0.25): {result.calibration_error:.3f}\n")
+    parts.append(_errors(result.rows))
+    if result.timings:
+        parts.append("## Speed\n\nMedians, one sentence at a time, loading and warm-up left out.\n")
+        names = {
+            "cold": "new scene, new sentence",
+            "encode": "of it, encoding the scene",
+            "warm": "new sentence, known scene",
+        }
+        lines = [f"| {label} | {result.timings[key]:.1f} ms |" for key, label in names.items() if key in result.timings]
+        parts.append("| | |\n|---|---|\n" + "\n".join(lines) + "\n")
+        parts.append(
+            f"{result.timings.get('scenes', 0):.0f} scenes, {result.timings.get('points', 0):,.0f} points each.\n"
+        )
+    return "\n".join(part for part in parts if part)
+
+
+def groups_table(groups: dict[str, dict[str, float]]) -> str:
+    """Markdown table of the groups of queries, one a row."""
+    lines = ["| group | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(_number(row, key) for key in COLUMNS) + " |" for name, row in groups.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _number(row: dict[str, float], key: str) -> str:
+    if key not in row:
+        return ""
+    return f"{row[key]:.0f}" if key == "queries" else f"{row[key]:.3f}" if key == "mean_iou" else f"{row[key]:.2f}"
+
+
+def _errors(rows: list[dict[str, Any]]) -> str:
+    """Where the wrong boxes (IoU ≤ 0.25) are, and the classes that fail most often."""
+    if not rows:
+        return ""
+    kinds: Counter[str] = Counter()
+    by_class: dict[str, list[int]] = {}
+    for row in rows:
+        right = row["iou"] > 0.25
+        by_class.setdefault(row["target_class"], []).append(right)
+        if right:
+            continue
+        if row["hit"] == row["target"]:
+            kinds["on the target, badly fitted"] += 1
+        elif row["hit"] < 0:
+            kinds["on no object"] += 1
+        elif row["hit"] in row["anchors"]:
+            kinds["on an object that the sentence mentions"] += 1
+        elif row["hit_class"] == row["target_class"]:
+            kinds["on another object of the class"] += 1
+        else:
+            kinds["on an object of another class"] += 1
+    lines = ["## Errors\n", "| box is | share of all queries |", "|---|---|"]
+    lines += [f"| {kind} | {100 * count / len(rows):.2f} % |" for kind, count in kinds.most_common()]
+    lines += ["", "| class of the target | queries | acc@0.25 |", "|---|---|---|"]
+    ranked = sorted(by_class.items(), key=lambda item: (sum(item[1]) / len(item[1]), item[0]))
+    lines += [f"| {name or '?'} | {len(values)} | {100 * sum(values) / len(values):.2f} |" for name, values in ranked]
+    return "\n".join(lines) + "\n"

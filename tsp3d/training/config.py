@@ -1,0 +1,123 @@
+"""Configuration of a training run: typed dataclasses, read from YAML with ``key=value`` overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tsp3d.data.loader import DataConfig
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its schedule: linear warm-up, then a cosine down to ``final_lr``."""
+
+    steps: int = 20_000
+    """Steps of the whole run."""
+    max_minutes: float = 0.0
+    """Wall-clock budget of the whole run, over all resumes; 0 for none. Progress is that of the budget or of the steps,
+    whichever is further, so that the schedule ends with the time."""
+    lr: float = 5e-4
+    text_lr_scale: float = 1.0
+    """Factor on the learning rate of the text encoder's parameters."""
+    text_prefix: str = "text_encoder"
+    """Parameters whose name begins with this belong to the text encoder."""
+    final_lr: float = 0.01
+    """Learning rate at the end, as a share of ``lr``."""
+    warmup_steps: int = 500
+    weight_decay: float = 5e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
+    clip: float = 1.0
+    """Greatest norm of the gradient; 0 for no clipping."""
+    ema: float = 0.999
+    """Decay of the averaged weights; 0 for none."""
+    precision: str = "auto"
+    """"auto" (bf16 on a GPU that has it, else fp16 there, none on the CPU), "no", "bf16" or "fp16"."""
+
+
+@dataclass
+class LogConfig:
+    """What a run tells, and when."""
+
+    every: int = 50
+    checkpoint_minutes: float = 5.0
+    keep_checkpoints: int = 2
+    validate_every: int = 1000
+    """Steps between quick validations; 0 for none."""
+    validate_scenes: int = 24
+    validate_queries: int = 8
+    """Sentences of each scene of the quick validation."""
+    validate_points: int = 40_000
+
+
+@dataclass
+class TrainConfig:
+    """A run. Its files go to ``out``/``name``."""
+
+    name: str = "tiny"
+    out: str = "runs"
+    seed: int = 0
+    model: str = "configs/model/tsp3d-tiny.yaml"
+    model_overrides: list[str] = field(default_factory=list)
+    """``key=value`` changes of the model's configuration, e.g. ``pruning.enabled=false``."""
+    stage: str = "grounding"
+    """"grounding" trains on sentences (``net.losses``), "detection" on objects alone (``net.detection_losses``)."""
+    init_from: str = ""
+    """Weights to start from: a run's folder (all of them), a folder of ``save_pretrained`` or a safetensors file."""
+    strict: bool = True
+    """False lets ``init_from`` lack weights, or have other shapes; what is not loaded is listed."""
+    freeze: list[str] = field(default_factory=list)
+    """Prefixes of the names of parameters that stay as they are."""
+    threads: int = 0
+    """Threads of PyTorch's CPU operators; 0 leaves its choice."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run's files."""
+        return Path(self.out) / self.name
+
+
+def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML of ``configs/train``. ``base: other.yaml`` in it (relative to it) is read first.
+
+    Args:
+        overrides: ``key=value`` with dotted keys, e.g. ``optim.lr=1e-3``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unknown key or a value of the wrong type, named.
+    """
+    merged = OmegaConf.structured(TrainConfig)
+    try:
+        for layer in _layers(Path(path)):
+            merged = OmegaConf.merge(merged, layer)
+        for item in overrides:
+            if "=" not in item:
+                raise ValueError(f"override {item!r} has no '='; write key=value, e.g. optim.lr=1e-3")
+        config = OmegaConf.to_object(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"training configuration {path} with {list(overrides)}: {error}") from error
+    assert isinstance(config, TrainConfig)
+    if config.stage not in ("grounding", "detection"):
+        raise ValueError(f"stage is {config.stage!r}; it must be 'grounding' or 'detection'")
+    if config.optim.precision not in ("auto", "no", "bf16", "fp16"):
+        raise ValueError(f"optim.precision is {config.optim.precision!r}; it must be auto, no, bf16 or fp16")
+    return config
+
+
+def _layers(path: Path, depth: int = 0):
+    if not path.is_file():
+        raise FileNotFoundError(f"no training configuration at {path}; see configs/train")
+    if depth > 8:
+        raise ValueError(f"{path}: 'base' goes round in a circle")
+    values = OmegaConf.load(path)
+    base = values.pop("base", None) if values else None  # type: ignore[union-attr]
+    layers = _layers(path.parent / base, depth + 1) if base else []
+    return [*layers, values]
