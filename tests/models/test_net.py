@@ -22,8 +22,8 @@ def small_config(**changes: object) -> ModelConfig:
         "backbone": {"stem_channels": 8, "stem_pool": False, "channels": [8, 16, 16, 24], "blocks": [1, 1, 1, 1]},
         "text": SMALL_TEXT,
         "fusion": {"dim": 16, "heads": 2, "layers": 1, "feedforward": 16, "dropout": 0.0},
-        "pruning": {"train_enter": [[100, 200], [400, 400]], "train_keep": [32, 0], "upsample": ["generative", "occupied"],
-                    "keep_min": [4, 4], "teacher_forcing": 0.5},
+        "pruning": {"train_enter": [[100, 200], [400, 400]], "train_keep": [32, 0], "keep_min": [4, 4],
+                    "upsample": ["generative", "occupied"], "teacher_forcing": 0.5},
         "completion": {"candidates": 64},
         "head": {"positives": 8},
         "auxiliary": {"enabled": True, "classes": ["chair", "table"], "colors": ["red", "blue"], "dim": 16},
@@ -52,12 +52,13 @@ def room(seed: int = 0, points: int = 3000) -> SimpleNamespace:
         boxes.append(torch.cat([centers, sizes], 1))
         classes.append(torch.tensor([0, 0, 1]))
         colors.append(torch.tensor([0, 1, 1]))
+    none = torch.tensor([], dtype=torch.long)
     return SimpleNamespace(
         xyz=torch.cat(xyz), rgb=torch.cat(rgb), batch=torch.cat(batch), instance=torch.cat(instance),
         texts=["the red chair", "the blue chair", "the table", "the red chair"], text_scene=torch.tensor([0, 0, 1, 1]),
         boxes=boxes, classes=classes, colors=colors,
         targets=[torch.tensor([0]), torch.tensor([1]), torch.tensor([2]), torch.tensor([0])],
-        anchors=[torch.tensor([], dtype=torch.long), torch.tensor([0]), torch.tensor([], dtype=torch.long), torch.tensor([2])],
+        anchors=[none, torch.tensor([0]), none, torch.tensor([2])],
         meta=[{}] * 4,
     )  # fmt: skip
 

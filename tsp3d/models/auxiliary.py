@@ -1,8 +1,8 @@
 """Training-only supervision of the backbone from every object of a scene, without a referring sentence.
 
-Voxels are classified by their alignment with the text encoder's features of the class names, so that voxel and word features
-share a space before the attention stacks see them; boxes and colours are regressed for every labelled voxel. None of it runs
-at inference.
+Voxels are classified by their alignment with the text encoder's features of the class names, so that voxel and word
+features share a space before the attention stacks see them; boxes and colours are regressed for every labelled voxel.
+None of it runs at inference.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from .config import BackboneConfig
 
 
 class BasicBlock(nn.Module):
-    """Two 3^3 convolutions with batch norm and a residual connection; a 1^3 convolution matches shapes where they differ."""
+    """Two 3^3 convolutions with batch norm and a residual connection, through a 1^3 convolution where shapes differ."""
 
     def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
         super().__init__()

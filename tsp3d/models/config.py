@@ -52,6 +52,8 @@ class PruningConfig:
     """In training the K best voxels are up-sampled; 0 up-samples all (the release)."""
     train_enter: list[list[int]] = field(default_factory=lambda: [[1200, 3999], [4000, 4000]])
     """In training K ~ U[low, high] voxels stay after up-sampling, by interpolated keep score."""
+    enter_max: list[int] = field(default_factory=lambda: [0, 0])
+    """At inference at most this many voxels stay after up-sampling, by interpolated keep score; 0 for no limit."""
     upsample: list[str] = field(default_factory=lambda: ["generative", "generative"])
     """"generative" makes every child of the kernel; "occupied" only those that the scan has voxels at."""
     teacher_forcing: float = 0.0

@@ -1,7 +1,7 @@
 """Text-voxel attention over ragged batches.
 
-A ragged batch is a concatenation of sequences, (sum of lengths, C), with the lengths as a list. Attention runs on groups of
-sequences of nearly equal length, so that little of the work is padding, whatever the mix of room sizes and sentences.
+A ragged batch is a concatenation of sequences, (sum of lengths, C), with the lengths as a list. Attention runs on
+groups of sequences of nearly equal length, so that little of the work is padding, whatever the rooms and sentences.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class FusionStack(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
-    """MLP 3 -> C -> BatchNorm -> ReLU -> C on positions in metres; parameters as pointwise Conv1d, as in the release."""
+    """MLP 3 -> C -> BatchNorm -> ReLU -> C on positions in metres; parameters as pointwise Conv1d like the release."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

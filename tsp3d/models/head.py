@@ -1,7 +1,7 @@
 """The grounding head of TSP3D: from three levels of voxels and a sentence to scored boxes.
 
-Level 2 is the coarsest (64 cm in the paper). Module names are the release's (spec/release-state-dict.md), so that published
-weights map one to one.
+Level 2 is the coarsest (64 cm in the paper). Module names are the public release's, so that published weights map one
+to one.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class GroundingHead(nn.Module):
         self, level: int, x: SparseTensor, kept: SparseTensor, probability: SparseTensor, finer: SparseTensor,
         scene: Tensor, focus: Focus | None, forced: Tensor | None,
     ) -> tuple[SparseTensor, SparseTensor]:  # fmt: skip
-        """To the finer level, with the backbone's features added (pruning-aware addition) -> (all, those that enter)."""
+        """To the finer level, plus the backbone's features (pruning-aware addition) -> (all, those that enter)."""
         pruning = self.config.pruning
         conv, norm = getattr(self, f"up_block_{level}")
         if pruning.upsample[level - 1] == "generative":
@@ -232,13 +232,21 @@ class GroundingHead(nn.Module):
         up = norm(up)
         up = up.replace(up.feats.relu())
         entering = up
-        if self.training and pruning.enabled:
-            low, high = pruning.train_enter[level - 1]
-            limit = int(torch.randint(low, high + 1, ()))
-            if int(up.counts.max()) > limit:
-                scores = self._forced(level - 1, up, scores_at(probability, up, self._half), focus, forced)
-                entering = up.prune(top_mask(scores, up.counts, limit))
+        limit = self._enter_limit(level)
+        if limit and int(up.counts.max()) > limit:
+            scores = self._forced(level - 1, up, scores_at(probability, up, self._half), focus, forced)
+            entering = up.prune(top_mask(scores, up.counts, limit))
         return up, entering.replace(entering.feats + features_at(finer, entering, scene))
+
+    def _enter_limit(self, level: int) -> int:
+        """How many voxels of a sentence may enter the level below ``level``; 0 for all."""
+        pruning = self.config.pruning
+        if not pruning.enabled:
+            return 0
+        if not self.training:
+            return pruning.enter_max[level - 1]
+        low, high = pruning.train_enter[level - 1]
+        return int(torch.randint(low, high + 1, ()))
 
     def _complete(
         self, x: SparseTensor, upsampled: SparseTensor, probability: SparseTensor, level0: SparseTensor, scene: Tensor,

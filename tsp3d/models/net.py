@@ -184,8 +184,9 @@ class GroundingNet(nn.Module):
         weight = self.config.loss.auxiliary
         losses = {name: weight * value for name, value in losses.items()}
         if sentence is not None:
-            target = torch.tensor([int(batch.classes[s][t[0]]) if len(t) == 1 else -1 for s, t in
-                                   zip(batch.text_scene.tolist(), batch.targets, strict=True)], device=sentence.device)  # fmt: skip
+            scenes = zip(batch.text_scene.tolist(), batch.targets, strict=True)
+            meant = [int(batch.classes[s][t[0]]) if len(t) == 1 else -1 for s, t in scenes]
+            target = torch.tensor(meant, device=sentence.device)
             logits = self.auxiliary.text_logits(sentence, classes)
             if bool((target >= 0).any()):
                 losses["text"] = self.config.loss.text * F.cross_entropy(logits, target, ignore_index=-1)

@@ -10,7 +10,7 @@ from tsp3d.sparse import SparseTensor
 
 
 def rank_in_query(scores: Tensor, counts: Tensor) -> Tensor:
-    """Rank (0 = best) of each voxel among its sentence's, ties by row. scores (N,), counts (Q,) rows each -> (N,) int64."""
+    """Rank (0 = best) of each voxel in its sentence, ties by row. scores (N,), counts (Q,) rows each -> (N,) int64."""
     query = torch.repeat_interleave(torch.arange(len(counts), device=scores.device), counts)
     order = scores.argsort(descending=True, stable=True)
     order = order[query[order].argsort(stable=True)]
