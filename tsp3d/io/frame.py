@@ -139,9 +139,6 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
 
 
 def _better_unit(size: float, unit: str) -> str | None:
-    """The unit in which a largest extent of ``size`` (in file numbers) would be a room of 1 to 40 m."""
-    for name, factor in UNITS.items():
-        if name != unit and 1.0 <= size * factor <= 40.0:
-            # 400 could be 4 m in cm or 0.4 m in mm: the units go from large to small, and the first fit wins.
-            return name
-    return None
+    """The unit in which a largest extent of ``size`` (in file numbers) is nearest to a room's 5 m, if it is one's."""
+    sizes = {name: size * factor for name, factor in UNITS.items() if name != unit and 0.5 <= size * factor <= 60.0}
+    return min(sizes, key=lambda name: abs(np.log(sizes[name] / 5.0)), default=None)

@@ -76,7 +76,9 @@ def scene_points(scan: Scan, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     for box in boxes:
         inside |= in_box(xyz, box)
     keep = (
-        inside | (xyz[:, 2] < CUT_M) if float(np.percentile(xyz[:, 2], 99)) > CUT_M + 0.15 else np.ones(len(xyz), dtype=bool)
+        inside | (xyz[:, 2] < CUT_M)
+        if float(np.percentile(xyz[:, 2], 99)) > CUT_M + 0.15
+        else np.ones(len(xyz), dtype=bool)
     )
     if len(boxes):
         best = in_box(xyz, boxes[0])
@@ -87,7 +89,7 @@ def scene_points(scan: Scan, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def in_box(xyz: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Mask (N,) of the points in a box (6,), or within 2 cm of it."""
-    return (np.abs(xyz - box[:3]) <= box[3:] / 2 + 0.02).all(axis=1)
+    return np.all(np.abs(xyz - box[:3]) <= box[3:] / 2 + 0.02, axis=1)
 
 
 def height_colours(xyz: np.ndarray) -> np.ndarray:
@@ -130,9 +132,10 @@ def near_walls(xyz: np.ndarray, camera: render.Camera, cell: float = 0.1) -> np.
     toward = -camera.rotation[2, :2] / max(float(np.linalg.norm(camera.rotation[2, :2])), 1e-6)
     steps = np.arange(4, 2 * int(size.max()))[None, :, None]
     way = np.round(cells[:, None, :] + steps * toward).astype(int)  # (W, S, 2)
-    inside = ((way >= 0) & (way < size)).all(axis=2)
+    inside = np.all((way >= 0) & (way < size), axis=2)
     way = np.clip(way, 0, size - 1)
-    free = ~(inside & occupied[way[..., 0], way[..., 1]]).any(axis=1)
+    blocked = np.logical_and(inside, occupied[way[..., 0], way[..., 1]])
+    free = np.logical_not(blocked.any(axis=1))
     near = np.zeros_like(wall)
     near[cells[free, 0], cells[free, 1]] = True
     return near[plan[:, 0], plan[:, 1]] & (xyz[:, 2] > low[2] + 0.1)

@@ -1,0 +1,145 @@
+"""Every format gives the same room; meshes give their surface with its colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from plyfile import PlyData, PlyElement
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import SimpleMaterial
+
+from tsp3d.io import ScanError, load_scan
+
+
+def test_points_come_back(point_format, room, tmp_path):
+    suffix, write = point_format
+    xyz, rgb = room
+    write(tmp_path / f"room{suffix}", xyz, rgb)
+    scan = load_scan(tmp_path / f"room{suffix}")
+    assert len(scan) == len(xyz)
+    np.testing.assert_allclose(scan.input_frame.to_input(scan.xyz), xyz, atol=2e-4)  # LAS keeps tenths of a millimetre
+    assert scan.rgb is not None
+    np.testing.assert_array_equal(scan.rgb, rgb)
+
+
+def test_points_without_colour(point_format, room, tmp_path):
+    suffix, write = point_format
+    write(tmp_path / f"room{suffix}", room[0], None)
+    assert load_scan(tmp_path / f"room{suffix}").rgb is None
+
+
+def test_unit_and_axis_give_the_same_scan(room, tmp_path, write_scan):
+    xyz, rgb = room
+    straight = load_scan(write_scan(tmp_path / "a.npz", xyz, rgb))
+    turned = np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], axis=1) * 1000  # y up, mm
+    other = load_scan(write_scan(tmp_path / "b.npz", turned, rgb), up="y", unit="mm")
+    np.testing.assert_allclose(other.xyz, straight.xyz, atol=1e-5)
+    np.testing.assert_allclose(other.input_frame.to_input(other.xyz), turned, atol=1e-2)
+
+
+def test_ascii_ply(room, tmp_path):
+    xyz, rgb = room
+    table = np.empty(
+        len(xyz), dtype=[("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    )
+    for name, column in zip(table.dtype.names or (), [*xyz.T, *rgb.T], strict=True):
+        table[name] = column
+    PlyData([PlyElement.describe(table, "vertex")], text=True).write(str(tmp_path / "a.ply"))
+    scan = load_scan(tmp_path / "a.ply")
+    assert len(scan) == len(xyz) and scan.rgb is not None
+
+
+@pytest.mark.parametrize(("scale", "kind"), [(1 / 255, float), (1, float), (257, np.uint16)])
+def test_colour_ranges(room, tmp_path, scale: float, kind: type):
+    xyz, rgb = room
+    np.savez(tmp_path / "a.npz", points=xyz, colors=(rgb.astype(float) * scale).astype(kind))
+    loaded = load_scan(tmp_path / "a.npz").rgb
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded, rgb)
+
+
+def test_one_colour_everywhere_is_no_colour(room, tmp_path, write_scan):
+    path = write_scan(tmp_path / "white.ply", room[0], np.full_like(room[1], 255))
+    assert load_scan(path).rgb is None
+
+
+@pytest.mark.parametrize(
+    ("text", "coloured"),
+    [
+        ("# comment\nx,y,z,r,g,b\n0,0,0,1,2,3\n1,1,1,4,5,6\n", True),
+        ("r;g;b;x;y;z\n1;2;3;0;0;0\n4;5;6;1;1;1\n", True),
+        ("2\n0 0 0 900 1 2 3\n1 1 1 900 4 5 6\n", True),  # PTS: a count, then x y z intensity r g b
+        ("0\t0\t0\n\n1\t1\t1\n", False),
+        ("0, 0, 0, \n1, 1, 1, \n", False),
+        ("x y z intensity\n0 0 0 9\n1 1 1 9\n", False),
+    ],
+)
+def test_text_variants(tmp_path, text: str, coloured: bool):
+    (tmp_path / "a.txt").write_text(text)
+    scan = load_scan(tmp_path / "a.txt")
+    np.testing.assert_allclose(np.ptp(scan.xyz, axis=0), 1.0, atol=1e-6)
+    if coloured:
+        assert scan.rgb is not None
+        np.testing.assert_array_equal(scan.rgb, [[1, 2, 3], [4, 5, 6]])
+    else:
+        assert scan.rgb is None
+
+
+def test_bad_row_is_named(tmp_path):
+    (tmp_path / "a.xyz").write_text("0 0 0\n1 1 1\n2 two 2\n")
+    with pytest.raises(ScanError, match=r"a\.xyz: line 3 \('2 two 2'\)"):
+        load_scan(tmp_path / "a.xyz")
+
+
+def test_mesh_surface(mesh_suffix, table_mesh, tmp_path):
+    path = tmp_path / f"table{mesh_suffix}"
+    table_mesh.export(str(path))
+    scan = load_scan(path, up="z")
+    assert len(scan) == 200_000
+    np.testing.assert_allclose(np.ptp(scan.xyz, axis=0), (2.0, 1.0, 0.8), atol=0.01)
+    back = scan.input_frame.to_input(scan.xyz)
+    np.testing.assert_allclose((back.min(0) + back.max(0)) / 2, (5.0, 3.0, 0.4), atol=0.01)
+    np.testing.assert_array_equal(scan.xyz, load_scan(path, up="z").xyz)
+
+
+def test_gltf_is_y_up_by_its_specification(table_mesh, tmp_path):
+    table_mesh.export(str(tmp_path / "t.glb"))
+    assert load_scan(tmp_path / "t.glb").input_frame.up == "y"
+
+
+def test_vertex_colours_of_a_mesh(table_mesh, tmp_path):
+    mesh = table_mesh.copy()
+    mesh.visual.vertex_colors = np.where(np.arange(8)[:, None] < 4, [200, 30, 30, 255], [30, 30, 200, 255])
+    mesh.export(str(tmp_path / "t.ply"))
+    rgb = load_scan(tmp_path / "t.ply").rgb
+    assert rgb is not None and (rgb[:, 1] == 30).all() and rgb[:, 0].min() < 60 and rgb[:, 0].max() > 170
+
+
+def test_texture_of_a_mesh(tmp_path):
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    picture[:, :4], picture[:, 4:] = (250, 0, 0), (0, 250, 0)  # left red, right green
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=float)
+    material = SimpleMaterial(image=Image.fromarray(picture))
+    visual = TextureVisuals(uv=vertices[:, :2], material=material)
+    mesh = trimesh.Trimesh(vertices, [[0, 1, 2], [0, 2, 3]], visual=visual, process=False)
+    mesh.export(str(tmp_path / "quad.glb"))
+    scan = load_scan(tmp_path / "quad.glb", up="z")
+    assert scan.rgb is not None
+    x = scan.input_frame.to_input(scan.xyz)[:, 0]
+    assert (scan.rgb[x < 0.45] == (250, 0, 0)).all() and (scan.rgb[x > 0.55] == (0, 250, 0)).all()
+
+
+def test_parts_of_a_scene_in_their_places_and_colours(tmp_path):
+    scene = trimesh.Scene()
+    for place, colour in ((0.0, [220, 20, 20, 255]), (4.0, [20, 20, 220, 255])):
+        part = trimesh.creation.box(extents=(1, 1, 1))
+        part.visual.face_colors = colour  # type: ignore[union-attr]
+        scene.add_geometry(part, transform=trimesh.transformations.translation_matrix((place, 0, 0)))
+    scene.export(str(tmp_path / "two.glb"))
+    scan = load_scan(tmp_path / "two.glb", up="z")
+    assert scan.rgb is not None
+    x = scan.input_frame.to_input(scan.xyz)[:, 0]
+    assert (scan.rgb[x < 1, 0] > 150).all() and (scan.rgb[x > 3, 2] > 150).all()
+    assert np.ptp(x) == pytest.approx(5.0, abs=0.02)
