@@ -10,14 +10,20 @@ from tsp3d.synth.types import COLORS, SceneDescription, SceneObject
 
 # name: width, depth, height in metres.
 FURNITURE = {
-    "chair": (0.5, 0.5, 0.9), "office chair": (0.6, 0.6, 1.0), "armchair": (0.8, 0.8, 0.9), "stool": (0.4, 0.4, 0.6), "sofa": (2.0, 0.9, 0.8),
-    "bed": (1.6, 2.0, 0.6), "table": (1.4, 0.8, 0.75), "coffee table": (1.0, 0.6, 0.45), "desk": (1.4, 0.7, 0.75), "nightstand": (0.45, 0.4, 0.5),
-    "bookshelf": (0.9, 0.3, 1.9), "cabinet": (0.9, 0.45, 1.1), "wardrobe": (1.2, 0.6, 2.0), "dresser": (1.0, 0.5, 0.9), "lamp": (0.35, 0.35, 1.6),
-    "plant": (0.5, 0.5, 1.0), "trash can": (0.3, 0.3, 0.4), "box": (0.4, 0.4, 0.35), "refrigerator": (0.7, 0.7, 1.8), "bag": (0.35, 0.25, 0.4),
+    "chair": (0.5, 0.5, 0.9), "office chair": (0.6, 0.6, 1.0), "armchair": (0.8, 0.8, 0.9), "stool": (0.4, 0.4, 0.6),
+        "sofa": (2.0, 0.9, 0.8),
+    "bed": (1.6, 2.0, 0.6), "table": (1.4, 0.8, 0.75), "coffee table": (1.0, 0.6, 0.45), "desk": (1.4, 0.7, 0.75),
+        "nightstand": (0.45, 0.4, 0.5),
+    "bookshelf": (0.9, 0.3, 1.9), "cabinet": (0.9, 0.45, 1.1), "wardrobe": (1.2, 0.6, 2.0), "dresser": (1.0, 0.5,
+        0.9), "lamp": (0.35, 0.35, 1.6),
+    "plant": (0.5, 0.5, 1.0), "trash can": (0.3, 0.3, 0.4), "box": (0.4, 0.4, 0.35), "refrigerator": (0.7, 0.7, 1.8),
+        "bag": (0.35, 0.25, 0.4),
 }  # fmt: skip
-SMALL = {"lamp": (0.25, 0.25, 0.4), "laptop": (0.35, 0.25, 0.2), "books": (0.2, 0.25, 0.15), "vase": (0.15, 0.15, 0.3), "monitor": (0.5, 0.2, 0.4),
+SMALL = {"lamp": (0.25, 0.25, 0.4), "laptop": (0.35, 0.25, 0.2), "books": (0.2, 0.25, 0.15), "vase": (0.15, 0.15,
+    0.3), "monitor": (0.5, 0.2, 0.4),
          "bottle": (0.08, 0.08, 0.25), "plant": (0.2, 0.2, 0.3), "box": (0.25, 0.2, 0.15)}  # fmt: skip
-HUNG = {"picture": (0.6, 0.05, 0.45, 1.6), "window": (1.2, 0.1, 1.2, 1.5), "clock": (0.3, 0.05, 0.3, 2.0), "mirror": (0.5, 0.05, 0.9, 1.4),
+HUNG = {"picture": (0.6, 0.05, 0.45, 1.6), "window": (1.2, 0.1, 1.2, 1.5), "clock": (0.3, 0.05, 0.3, 2.0),
+    "mirror": (0.5, 0.05, 0.9, 1.4),
         "whiteboard": (1.5, 0.05, 1.0, 1.5), "tv": (1.1, 0.08, 0.65, 1.3)}  # fmt: skip
 MATERIALS = ("wooden", "metal", "leather", "fabric", "plastic", None, None)
 

@@ -1,8 +1,8 @@
 """The structure behind a referring sentence, and which objects it fits.
 
-An :class:`Expression` is what a sentence says, without its wording. :class:`Interpreter` finds the objects that it fits in a scene, in the
-strict reading (what the speaker asserts) and the permissive one (all that a listener might accept). A good sentence is strictly true of its
-target and fits nothing else even permissively.
+An :class:`Expression` is what a sentence says, without its wording. :class:`Interpreter` finds the objects that it
+fits in a scene, in the strict reading (what the speaker asserts) and the permissive one (all that a listener might
+accept). A good sentence is strictly true of its target and fits nothing else even permissively.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tsp3d.synth.types import SceneDescription
 from tsp3d.synth.vocabulary import CONFUSABLE_COLORS, NOUNS
 
 SIZE_MEASURES: dict[str, tuple[str, float]] = {
-    "big": ("volume", 1.0), "small": ("volume", -1.0), "tall": ("height", 1.0), "short": ("height", -1.0), "wide": ("width", 1.0),
+    "big": ("volume", 1.0), "small": ("volume", -1.0), "tall": ("height", 1.0), "short": ("height", -1.0),
+    "wide": ("width", 1.0),
     "narrow": ("width", -1.0),
 }  # fmt: skip
 """What a size word compares, and in which direction."""
@@ -25,8 +26,11 @@ SIZE_MEASURES: dict[str, tuple[str, float]] = {
 
 @dataclass(frozen=True)
 class View:
-    """Where the sentence is spoken from: "enter" and "door" (in the entrance, looking in), "sit" (on the anchor, looking along its front),
-    "from" (at the first anchor, looking at the second) or "from door" (in the entrance, looking at the anchor)."""
+    """Where the sentence is spoken from.
+
+    Kinds: "enter" and "door" (in the entrance, looking in), "sit" (on the anchor, looking along its front), "from" (at
+    the first anchor, looking at the second), "from door" (in the entrance, looking at the anchor).
+    """
 
     kind: str
     anchors: tuple[Expression, ...] = ()
@@ -36,9 +40,9 @@ class View:
 class Relation:
     """One relation of the target to its anchors, or its place in the room.
 
-    Kinds: near, next to, far, on, under, above, between, front, behind; facing left, facing right (standing before the anchor); view left,
-    view right (of everything seen), beside left, beside right, view behind, view front (of the anchor, as seen); corner, wall, middle, on
-    wall, on floor.
+    Kinds: near, next to, far, on, under, above, between, front, behind; facing left, facing right (standing before
+    the anchor); view left, view right (of everything seen), beside left, beside right, view behind, view front (of
+    the anchor, as seen); corner, wall, middle, on wall, on floor.
     """
 
     kind: str
@@ -49,8 +53,11 @@ class Relation:
 
 @dataclass(frozen=True)
 class Selection:
-    """The one at a rank among the objects that fit the rest: closest, farthest (to the anchor), nearest (to the viewer), largest, smallest,
-    tallest, shortest, widest, highest, lowest, leftmost or rightmost (in the view)."""
+    """The one at a rank among the objects that fit the rest.
+
+    Kinds: closest, farthest (to the anchor), nearest (to the viewer), leftmost, rightmost (in the view), largest,
+    smallest, tallest, shortest, widest, highest, lowest.
+    """
 
     kind: str
     rank: int = 1
@@ -84,7 +91,8 @@ class Expression:
 
 
 _PAIR_MASKS = {
-    "near": "near", "next to": "next_to", "far": "far", "on": "on", "under": "under", "above": "above", "front": "front_of",
+    "near": "near", "next to": "next_to", "far": "far", "on": "on", "under": "under", "above": "above",
+    "front": "front_of",
     "behind": "behind", "facing left": "facing_left", "facing right": "facing_right",
 }  # fmt: skip
 PLACES = {"corner": "corner", "wall": "wall", "middle": "middle", "on wall": "on_wall", "on floor": "on_floor"}
@@ -94,15 +102,15 @@ DEFINITE = frozenset({"far", "between", "facing left", "facing right", "front", 
 
 # Least difference and least ratio by which a selected object must beat the next, per measure.
 _MARGINS = {
-    "closest": (0.3, 1.3), "farthest": (0.4, 1.25), "nearest": (0.4, 1.25), "largest": (0.0, 1.5), "smallest": (0.0, 1.5),
-    "tallest": (0.12, 1.15), "shortest": (0.12, 1.15), "widest": (0.2, 1.25), "highest": (0.3, 1.0), "lowest": (0.3, 1.0),
-    "leftmost": (0.14, 1.0), "rightmost": (0.14, 1.0),
+    "closest": (0.3, 1.3), "farthest": (0.4, 1.25), "nearest": (0.4, 1.25), "largest": (0.0, 1.5),
+    "smallest": (0.0, 1.5), "tallest": (0.12, 1.15), "shortest": (0.12, 1.15), "widest": (0.2, 1.25),
+    "highest": (0.3, 1.0), "lowest": (0.3, 1.0), "leftmost": (0.14, 1.0), "rightmost": (0.14, 1.0),
 }  # fmt: skip
 _SIZE_MARGINS = {"volume": (0.0, 1.7), "height": (0.15, 1.25), "width": (0.25, 1.35)}
 
 
 class Interpreter:
-    """Finds the objects that an expression fits in one scene. Readings are cached, so one instance serves many expressions."""
+    """Finds the objects that an expression fits in one scene. Readings are cached: one instance serves many."""
 
     def __init__(self, scene: SceneDescription):
         self.scene = scene
@@ -131,6 +139,19 @@ class Interpreter:
 
     def is_exact(self, expression: Expression, index: int) -> bool:
         """Whether the expression is strictly true of the object at ``index`` and of nothing else even permissively."""
+        loose, strict = self._head(expression)
+        if not strict[index]:
+            return False
+        for relation in expression.relations:  # most candidates fail here, before anything else need be looked at
+            strict = strict & self.relation(relation, True)
+            if not strict[index]:
+                return False
+        if expression.selection is not None:
+            measures = self._measures(expression.selection)
+            if measures is None or (
+                expression.selection.rank == 1 and measures[0][0][index] < measures[0][0][strict].max()
+            ):
+                return False
         if not self.fits(expression, True)[index]:
             return False
         loose = self.fits(expression, False)
@@ -169,9 +190,9 @@ class Interpreter:
     # --- relations -------------------------------------------------------------------------------------------------
 
     def relation(self, relation: Relation, strict: bool) -> np.ndarray:
-        """(N,) mask of the objects that stand in ``relation``. The negation of a relation is strict where the relation fails permissively."""
+        """(N,) mask of the objects that stand in ``relation``. A negation is strict where it fails permissively."""
         if relation.negated:
-            return ~self._plain(relation, not strict)
+            return np.logical_not(self._plain(relation, not strict))
         return self._plain(relation, strict)
 
     def _plain(self, relation: Relation, strict: bool) -> np.ndarray:
@@ -186,7 +207,7 @@ class Interpreter:
         anchors = self.fits(relation.anchors[0], strict)
         if kind in DEFINITE and strict and int(self.fits(relation.anchors[0], False).sum()) != 1:
             return np.zeros(g.count, dtype=bool)
-        return mask[:, anchors].any(1)
+        return np.asarray(mask[:, anchors].any(1))
 
     def _between(self, anchors: tuple[Expression, ...], strict: bool) -> np.ndarray:
         """Between two different anchors, or (one anchor given) between the only two objects that it fits."""
@@ -196,7 +217,7 @@ class Interpreter:
             wanted = 2 if len(anchors) == 1 else 1
             if any(int(self.fits(a, False).sum()) != wanted for a in anchors):
                 return np.zeros(self.geometry.count, dtype=bool)
-        return mask[:, first][:, :, last].any((1, 2))
+        return np.asarray(mask[:, first][:, :, last].any((1, 2)))
 
     def _viewed(self, relation: Relation, strict: bool) -> np.ndarray:
         assert relation.view is not None
@@ -215,7 +236,7 @@ class Interpreter:
         anchors = self.fits(relation.anchors[0], strict)
         if strict and int(self.fits(relation.anchors[0], False).sum()) != 1:
             return np.zeros(self.geometry.count, dtype=bool)
-        return mask[:, anchors].any(1)
+        return np.asarray(mask[:, anchors].any(1))
 
     def _pose(self, view: View) -> tuple[float, float, float] | None:
         """(x, y, yaw) of the viewer; None where it cannot be told for sure."""
@@ -259,7 +280,10 @@ class Interpreter:
         return _ranked(measures, selection.rank, loose, strict_mask, strict)
 
     def _measures(self, selection: Selection) -> list[tuple[np.ndarray, float, float]] | None:
-        """(value, least difference, least ratio) per measure, larger values first; all must agree. None where an anchor is in doubt."""
+        """(value, least difference, least ratio) per measure, larger values first; all must agree.
+
+        None where an anchor is in doubt.
+        """
         g, kind = self.geometry, selection.kind
         difference, ratio = _MARGINS[kind]
         if kind in ("closest", "farthest"):
@@ -280,8 +304,12 @@ class Interpreter:
             bearing = np.where(view.ahead > 0.2, sign * view.bearing, np.nan)
             return [(bearing, difference, ratio), (sign * view.left, 0.25, 1.0)]
         sign = -1.0 if kind in ("smallest", "shortest", "lowest") else 1.0
-        values = {"largest": g.volume, "smallest": g.volume, "tallest": g.size[:, 2], "shortest": g.size[:, 2],
-                  "widest": g.size[:, :2].max(1), "highest": g.center[:, 2], "lowest": g.center[:, 2]}[kind]  # fmt: skip
+        if kind in ("largest", "smallest"):
+            values = g.volume
+        elif kind == "widest":
+            values = g.size[:, :2].max(1)
+        else:
+            values = g.size[:, 2] if kind in ("tallest", "shortest") else g.center[:, 2]
         return [(sign * values, difference, ratio)]
 
 
@@ -290,9 +318,9 @@ def _ranked(
 ) -> np.ndarray:
     """(N,) mask of the objects at ``rank`` by the measures.
 
-    Strict: ahead of all of the following and behind all of the preceding by the margin in every measure, counted over ``loose``; for ranks
-    beyond the first both readings must count the same objects. Permissive: all that could hold the rank if margins do not count, by any
-    measure, over either reading.
+    Strict: ahead of all of the following and behind all of the preceding by the margin in every measure, counted over
+    ``loose``; for ranks beyond the first both readings must count the same objects. Permissive: all that could hold
+    the rank if margins do not count, by any measure, over either reading.
     """
     n = len(loose)
     result = np.zeros(n, dtype=bool)

@@ -97,12 +97,16 @@ def _related(rng: np.random.Generator, classes) -> Expression:
     else:
         relation = None
     e = _noun(rng, classes, 0.25, 0.08)
+    while relation is not None and NOUNS[e.noun].support not in (None, "object" if relation.kind == "on" else "wall"):
+        e = _noun(rng, classes, 0.25, 0.08)
     return Expression(e.noun, e.color, e.material, relations=(relation or _relation(rng, e.noun),))
 
 
 def _relation(rng: np.random.Generator, noun: str) -> Relation:
-    kind = pick(rng, ("near", "near", "next to", "next to", "next to", "far", "under", "between", "front", "behind", "facing left", "facing right",
-                      "view left", "view right", "beside left", "beside right", "view behind", "view front", "corner", "wall", "middle", "on wall",
+    kind = pick(rng, ("near", "near", "next to", "next to", "next to", "far", "under", "between", "front", "behind",
+        "facing left", "facing right",
+                      "view left", "view right", "beside left", "beside right", "view behind", "view front", "corner",
+                      "wall", "middle", "on wall",
                       "on floor"))  # fmt: skip
     if kind in ("corner", "wall", "middle", "on wall", "on floor"):
         return Relation(kind, negated=rng.random() < 0.08)
@@ -128,7 +132,8 @@ def _relation(rng: np.random.Generator, noun: str) -> Relation:
 
 
 def _selection(rng: np.random.Generator) -> Selection:
-    kind = pick(rng, ("closest", "closest", "farthest", "nearest", "largest", "smallest", "tallest", "shortest", "widest", "highest", "lowest",
+    kind = pick(rng, ("closest", "closest", "farthest", "nearest", "largest", "smallest", "tallest", "shortest",
+        "widest", "highest", "lowest",
                       "leftmost", "leftmost", "rightmost", "rightmost"))  # fmt: skip
     if kind in ("closest", "farthest"):
         return Selection(kind, 2 if rng.random() < 0.15 else 1, (_anchor(rng),))

@@ -1,7 +1,8 @@
 """Referring sentences for a scene, each checked to be true of exactly one object, and sentences without a scene.
 
-The mix aims at 30 % targets that are the only ones of their class and 70 % with others of the class present; of the latter 35 % are told by
-attributes alone, 45 % by one relation and 20 % by several things at once. Where a scene does not allow a kind, another takes its place.
+The mix aims at 30 % targets that are the only ones of their class and 70 % with others of the class present; of the
+latter 35 % are told by attributes alone, 45 % by one relation and 20 % by several things at once. Where a scene does
+not allow a kind, another takes its place.
 """
 
 from __future__ import annotations
@@ -100,8 +101,9 @@ class _Writer:
             ids = self.interpreter.geometry.ids
             others = tuple(dict.fromkeys(int(ids[a]) for a in anchors if a != target))
             results.append((expression, Sentence(
-                text=text, target=int(ids[target]), anchors=others, relation=label, view_dependent=is_view_dependent(text),
-                unique=self.distractors[target] == 0, distractors=self.distractors[target], clauses=clauses,
+                text=text, target=int(ids[target]), anchors=others, relation=label,
+                view_dependent=is_view_dependent(text), unique=self.distractors[target] == 0,
+                distractors=self.distractors[target], clauses=clauses,
             )))  # fmt: skip
         return results
 
@@ -141,6 +143,10 @@ class _Writer:
         draw = self.rng.random()
         if draw < 0.45:
             draft = self._first("none", True, self._plain)
+            if draft is not None:
+                return draft
+        if draw > 0.85:
+            draft = self._first("conjunction", True, lambda target: self._conjoined(target, needed=False))
             if draft is not None:
                 return draft
         return self._by_label(True, self._related)
@@ -194,7 +200,7 @@ class _Writer:
         return None
 
     def _related(self, label: str, target: int, needs_attribute: bool = False) -> Draft | None:
-        """One relation; with ``needs_attribute`` one that tells the target only together with its colour or material."""
+        """One relation; with ``needs_attribute`` one that tells the target only together with an attribute."""
         e = self._head(target, 0.9, 0.3) if needs_attribute else self._head(target)
         if needs_attribute and not (e.color or e.material):
             return None
@@ -247,10 +253,10 @@ class _Writer:
                 break
         return found
 
-    def _conjoined(self, target: int) -> Draft | None:
-        """Two relations, neither of which would do alone where that can be had."""
+    def _conjoined(self, target: int, needed: bool = True) -> Draft | None:
+        """Two relations, neither of which would do alone if that can be had; with ``needed`` the noun must not do."""
         e = self._head(target)
-        if self.interpreter.is_exact(e, target):
+        if needed and self.interpreter.is_exact(e, target):
             return None
         some = self._some(target, selections=True)
         spare: Draft | None = None
@@ -324,7 +330,10 @@ class _Writer:
 
 
 def corpus(rng: np.random.Generator, n: int) -> list[str]:
-    """``n`` sentences without a scene, through the same grammar with random classes, attributes and relations (for distilling a text encoder)."""
+    """``n`` sentences without a scene, through the same grammar with random classes, attributes and relations.
+
+    For distilling a text encoder: every word that :func:`generate_sentences` may use occurs.
+    """
     from tsp3d.synth.inventions import invent
 
     phraser = Phraser(rng)

@@ -77,8 +77,8 @@ class Phraser:
 
     # --- relations -------------------------------------------------------------------------------------------------
 
-    def relation(self, r: Relation) -> str:
-        """The phrase of a relation, without its viewpoint."""
+    def relation(self, r: Relation, of: frozenset[str] = frozenset()) -> str:
+        """The phrase of a relation of something of the classes ``of``, without its viewpoint."""
         side = r.kind.rsplit(" ", 1)[-1]
         if r.kind.startswith("facing"):
             return pick(self.rng, phrases.FACING_TRAILING).format(side=side, a=self.anchor(r.anchors[0]))
@@ -86,10 +86,23 @@ class Phraser:
             plural = NOUNS[r.anchors[0].noun].plural
             anchor = " ".join(["the two", *self.attributes(r.anchors[0]), plural])
             return pick(self.rng, phrases.RELATION_PHRASES["between two"]).format(a=anchor)
-        template = pick(self.rng, phrases.RELATION_PHRASES[r.kind])
+        kind = r.kind.rsplit(" ", 1)[0] + " side" if side in ("left", "right") else r.kind
+        templates = phrases.RELATION_PHRASES[kind]
+        if r.kind == "on" and of and of <= phrases.LYING:
+            templates += ("lying on {a}",)
+        if r.kind == "above" and of and of <= phrases.HANGING:
+            templates += ("hanging above {a}", "hanging over {a}")
+        template = pick(self.rng, templates)
         vague = r.kind in ("near", "next to", "on", "under", "above") and self.rng.random() < 0.12
         anchors = [self.anchor(a, "a" if vague else "the") for a in r.anchors]
-        return template.format(a=anchors[0] if anchors else "", b=anchors[-1] if anchors else "")
+        return template.format(a=anchors[0] if anchors else "", b=anchors[-1] if anchors else "", side=side)
+
+    def negation(self, r: Relation) -> str:
+        """ "not near the desk"."""
+        templates = phrases.NEGATED_PHRASES.get(r.kind)
+        if templates is None:
+            return "not " + self.relation(r)
+        return pick(self.rng, templates).format(a=self.anchor(r.anchors[0]))
 
     def view(self, v: View) -> str:
         """The phrase of a viewpoint."""
@@ -108,7 +121,7 @@ class Phraser:
         for r in e.relations:
             side = r.kind.rsplit(" ", 1)[-1]
             if r.negated:
-                parts.relative.append("not " + self.relation(r))
+                parts.relative.append(self.negation(r))
                 continue
             if r.kind.startswith("facing") and self.rng.random() < 0.6 and not parts.view:
                 parts.view = pick(self.rng, phrases.FACING_VIEWS).format(a=self.anchor(r.anchors[0]))
@@ -116,7 +129,7 @@ class Phraser:
                 continue
             if r.view is not None:
                 parts.view = self.view(r.view)
-            parts.posts.append(self.relation(r))
+            parts.posts.append(self.relation(r, NOUNS[e.noun].names))
         if e.selection is not None:
             self._add_selection(e, e.selection, parts)
         return parts
@@ -129,7 +142,10 @@ class Phraser:
             parts.view = self.view(s.view)
         if s.kind in phrases.PROXIMITY:
             anchor = self.anchor(s.anchors[0]) if s.anchors else ""
-            parts.posts.append(ordinal + pick(rng, phrases.PROXIMITY[s.kind]).format(a=anchor))
+            wordings = [
+                p for p in phrases.PROXIMITY[s.kind] if s.rank == 1 or not p.startswith(("nearest {", "nearest you"))
+            ]
+            parts.posts.append(ordinal + pick(rng, wordings).format(a=anchor))
             parts.predicate = f"the one {parts.posts[-1]}"
         elif s.kind in ("leftmost", "rightmost"):
             side = s.kind[:-4]
@@ -166,11 +182,14 @@ class Phraser:
         said = bool(parts.posts or parts.relative or parts.predicate)
         if noun.is_plural or noun.word in THINGS:
             return (self._definite(e, parts), 1) if draw < 0.6 else (self._wrapped(e, parts), 1)
-        if draw < 0.36:
+        told = len(parts.posts or []) + len(parts.relative or []) + bool(e.color) + bool(e.material)
+        if told > 1 and rng.random() < 0.3:  # who has more to say takes more sentences
+            return self._statements(e, parts)
+        if draw < 0.34:
             return self._definite(e, parts), 1
-        if draw < 0.52:
+        if draw < 0.50:
             return _bare(self._definite(e, parts)), 1
-        if draw < 0.68:
+        if draw < 0.65:
             return self._wrapped(e, parts), 1
         if draw < 0.90:
             return self._statements(e, parts)
@@ -215,7 +234,7 @@ class Phraser:
         if not view:
             return phrase
         # A pronoun for the anchor ("left of it") needs the viewpoint first.
-        first = self.rng.random() < 0.6 or re.search(r"\bof it\b", phrase) is not None
+        first = self.rng.random() < 0.6 or re.search(r"\bof it\b", phrase) is not None or not _can_trail(view)
         return f"{view}, {phrase}" if first else f"{phrase} {view}"
 
     def _wrapped(self, e: Expression, parts: _Parts) -> str:
@@ -252,20 +271,18 @@ class Phraser:
         if view and re.search(r"\bof it\b", said[0]):  # "of it" would mean the target after "it is"
             return self._definite(e, parts), 1
         if view and len(said) == 1:
-            last = f"it is {said[0]} {view}" if rng.random() < 0.5 else f"{view}, it is {said[0]}"
+            last = f"it is {said[0]} {view}" if _can_trail(view) and rng.random() < 0.6 else f"{view}, it is {said[0]}"
             return f"{body}. {last}", 2
         if view:
-            body = f"{view}, {body}"
+            body = f"{view}, there is {self.noun_phrase(noun_only, 'a' if not e.size else 'the')}"
         if not parts.predicate and body.startswith("there is") and rng.random() < 0.3 and said[0] in posts:
             body += " " + said.pop(0)
             if not said:
                 return body, 1
         if len(said) == 1:
-            return (
-                f"{body}. {pick(rng, ('it is ', 'it is ', 'the one that is ' if not parts.predicate else 'it is '))}{said[0]}",
-                2,
-            )
-        if rng.random() < 0.5:
+            again = "i mean the one that is " if body.startswith("there is") and not parts.predicate else "it is "
+            return f"{body}. {pick(rng, ('it is ', 'it is ', 'it is ', again))}{said[0]}", 2
+        if rng.random() < 0.35:
             return f"{body}. it is {said[0]} and {'it is ' if rng.random() < 0.5 else ''}{', '.join(said[1:])}", 2
         return f"{body}. it is {said[0]}. it is {' and '.join(said[1:])}", 3
 
@@ -285,10 +302,8 @@ class Phraser:
             anchor = self.noun_phrase(r.anchors[0], "a")
             core = pick(rng, phrases.RELATION_PHRASES[r.kind]).format(a="it")
             return f"there is {anchor}. {pick(rng, ('the one i want is ', 'find ', ''))}{self.noun_phrase(e)} {core}", 2
-        return (
-            f"{self._join(parts.posts or [])} {pick(rng, ('there is', 'is', 'you can see'))} {self.noun_phrase(e, 'a')}",
-            1,
-        )
+        verb = pick(rng, ("there is", "is", "you can see"))
+        return f"{self._join(parts.posts or [])} {verb} {self.noun_phrase(e, 'a')}", 1
 
     def _counted(self, e: Expression, parts: _Parts) -> tuple[str, int]:
         """ "of the three chairs, the one next to the desk"."""
@@ -296,6 +311,8 @@ class Phraser:
         group = " ".join([COUNTS[e.count], *self.attributes(e), NOUNS[e.noun].plural])
         one = self._definite(Expression(e.noun), replace(parts, view=""), head="one")
         opening = pick(rng, ("of the {g}", "out of the {g}", "among the {g}", "there are {g}."))
+        if parts.view and not _can_trail(parts.view):
+            opening = "there are {g}."
         if opening.endswith("."):
             body = opening.format(g=group)
             place = f"{parts.view}, {body}" if parts.view else body
@@ -310,8 +327,10 @@ class Phraser:
         told = " and ".join([*(related.posts or []), *(related.relative or [])])
         one = self._definite(Expression(e.noun), replace(chosen, view=""), head="one")
         opening = pick(self.rng, ("of", "among", "out of"))
-        tail = " ".join(v for v in (chosen.view,) if v)
-        return f"{opening} the {group} {told}, {one} {tail}".strip(), 1
+        text = f"{opening} the {group} {told}, {one}"
+        if chosen.view:
+            text = f"{text} {chosen.view}" if _can_trail(chosen.view) else f"{chosen.view}, {text}"
+        return text, 1
 
     def _finish(self, text: str) -> str:
         """Upper or lower case, final stop."""
@@ -323,6 +342,11 @@ class Phraser:
         if draw < 0.55 and not text.endswith("?"):
             text += "."
         return text
+
+
+def _can_trail(view: str) -> bool:
+    """Whether a viewpoint may end a clause: "the lamp on the left facing the bed" would have the lamp face the bed."""
+    return view.startswith(("when you", "as ", "if ", "seen ", "upon"))
 
 
 def _bare(text: str) -> str:

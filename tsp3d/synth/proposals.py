@@ -15,10 +15,14 @@ LABELS = (
     "near", "far", "on", "under", "above", "next to", "between", "left", "right", "front", "behind", "corner", "window",
     "superlative", "ordinal",
 )  # fmt: skip
-"""Relation labels of single relations, as kept in ``Sentence.relation``. "near" and "far" include closest and farthest, "corner" the middle
-of the room, "next to" the wall; a relation to a window is "window"."""
+"""Labels of single relations, as kept in ``Sentence.relation``.
+
+"near" and "far" include closest and farthest, "corner" the middle of the room, "next to" also the wall; a relation to a
+window is "window".
+"""
 
 _WINDOW = frozenset({"window"})
+_SUPPORTED = {name for name, choices in NOUNS_OF_CLASS.items() if any(NOUNS[word].support for word, _ in choices)}
 _SUPERLATIVES = ("largest", "smallest", "tallest", "shortest", "widest", "highest", "lowest")
 
 
@@ -62,7 +66,11 @@ class Proposer:
     def word(self, index: int) -> str:
         """A noun for an object, by its frequency of use."""
         o = self.objects[index]
-        choices = [(w, p) for w, p in NOUNS_OF_CLASS[o.name] if NOUNS[w].support in (None, o.support)]
+        choices = NOUNS_OF_CLASS[o.name]
+        if len(choices) == 1:
+            return choices[0][0]
+        if o.name in _SUPPORTED:
+            choices = [(w, p) for w, p in choices if NOUNS[w].support in (None, o.support)]
         draw = self.rng.random() * sum(p for _, p in choices)
         for word, weight in choices:
             draw -= weight
@@ -71,7 +79,10 @@ class Proposer:
         return choices[-1][0]
 
     def anchor(self, index: int, target: int, definite: bool) -> Expression | None:
-        """A description of the object at ``index`` as an anchor; None where it could also mean the target, or (definite) is not exact."""
+        """A description of the object at ``index`` as an anchor.
+
+        None where it could also mean the target, or (``definite``) where it could mean a third object.
+        """
         o, word = self.objects[index], self.word(index)
         key = (index, word, definite)
         if key not in self._definite:
@@ -96,7 +107,7 @@ class Proposer:
         return e
 
     def propose(self, label: str, target: int) -> Iterator[Proposal]:
-        """Candidates with this label that are strictly true of the target's box; the caller checks that nothing else fits."""
+        """Candidates with this label, true or nearly so of the target; the caller checks them."""
         if label == "window":
             yield from self._pairs(("next to", "near", "under"), target, _WINDOW)
             yield from self._proximity(("closest", "farthest"), target, 1, _WINDOW)

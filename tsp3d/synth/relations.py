@@ -1,7 +1,8 @@
 """Spatial relations between boxes, each in a strict and a permissive reading.
 
-Strict is what the speaker asserts of the target: true with a margin. Permissive is what a listener might still accept of another object.
-Strict implies permissive. Every relation is an (N, N) mask ``[i, j]``: object i stands in the relation to anchor j; metres and radians.
+Strict is what the speaker asserts of the target: true with a margin. Permissive is what a listener might still accept
+of another object. Strict implies permissive. Every relation is an (N, N) mask ``[i, j]``: object i stands in the
+relation to anchor j; metres and radians.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from tsp3d.synth.types import SceneDescription
-from tsp3d.synth.vocabulary import BACKED, FACED, FRONTED, SURFACES
+from tsp3d.synth.vocabulary import BACKED, FACED, FIXED, FRONTED, MOVABLE, SURFACES
 
 Masks = tuple[np.ndarray, np.ndarray]
 """(permissive, strict): indexable by ``strict: bool``."""
@@ -173,7 +174,8 @@ class SceneGeometry:
         ahead = self.offset[..., 0] * c + self.offset[..., 1] * s
         left = -self.offset[..., 0] * s + self.offset[..., 1] * c
         half = self.size[:, :2] / 2
-        # The nearest face along a direction of an axis-aligned box, taken as the distance at which that ray leaves the box.
+        # The nearest face along a direction of an axis-aligned box, taken as the distance at which that ray leaves
+        # the box.
         depth = np.minimum(half[:, 0] / np.maximum(np.abs(c), 1e-6), half[:, 1] / np.maximum(np.abs(s), 1e-6))
         width = np.minimum(half[:, 0] / np.maximum(np.abs(s), 1e-6), half[:, 1] / np.maximum(np.abs(c), 1e-6))
         return ahead, left, depth, width
@@ -236,37 +238,39 @@ class SceneGeometry:
     def corner(self) -> Masks:
         """In a corner of the room."""
         x, y = self.wall_gap[:, :2].min(1), self.wall_gap[:, 2:].min(1)
-        strict = (x < 0.4) & (y < 0.4) & (self.support != "ceiling") & (self.support != "wall")
+        strict = (x < 0.4) & (y < 0.4) & (self.support == "floor") & ~self.is_a(FIXED)
         return ((x < 0.9) & (y < 0.9)) | strict, strict
 
     @cached_property
     def wall(self) -> Masks:
         """Standing against a wall."""
         gap = self.wall_gap.min(1)
-        return gap < 0.5, (gap < 0.12) & (self.support == "floor")
+        return gap < 0.5, (gap < 0.12) & (self.support == "floor") & ~self.is_a(FIXED)
 
     @cached_property
     def middle(self) -> Masks:
         """In the middle of the room."""
         room = self.scene.room
         share = np.abs(self.center[:, :2] - np.array(room[:2])) / np.maximum(np.array(room[3:5]), 1e-6)
-        return (share < 0.3).all(1), (share < 0.14).all(1) & (self.support == "floor")
+        central = np.asarray((share < 0.14).all(1))
+        return np.asarray((share < 0.3).all(1)), central & (self.support == "floor")
 
     @cached_property
     def on_wall(self) -> Masks:
         """Hanging on a wall."""
-        strict = self.support == "wall"
-        return strict | ((self.wall_gap.min(1) < 0.15) & (self.lo[:, 2] > self.floor + 0.3)), strict
+        strict = (self.support == "wall") & ~self.is_a(FIXED)
+        return (self.support == "wall") | ((self.wall_gap.min(1) < 0.15) & (self.lo[:, 2] > self.floor + 0.3)), strict
 
     @cached_property
     def on_floor(self) -> Masks:
         """Standing on the floor."""
-        strict = self.support == "floor"
-        return strict | (self.lo[:, 2] < self.floor + 0.25), strict & (self.lo[:, 2] < self.floor + 0.25)
+        low = self.lo[:, 2] < self.floor + 0.25
+        floor = self.support == "floor"
+        return floor | low, floor & low & self.is_a(MOVABLE)
 
 
 class Viewpoint:
-    """Someone at ``origin`` (x, y) looking along ``yaw``; left is counter-clockwise, so that looking along +x, +y is left."""
+    """Someone at ``origin`` (x, y) looking along ``yaw``. Left is counter-clockwise: looking along +x, +y is left."""
 
     def __init__(self, geometry: SceneGeometry, origin: np.ndarray, yaw: float):
         self.geometry = geometry

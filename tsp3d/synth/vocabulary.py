@@ -1,7 +1,8 @@
 """Words of the referring sentences: which classes a noun names, and which a listener may understand by it.
 
-Two readings of every word are kept apart. *Names* are the classes that the generator calls by that word; *reads* are all the classes that a
-reasonable listener could take it for (hyponyms, look-alikes). A sentence is accepted only where nothing but the target fits the wider reading.
+Two readings of every word are kept apart. *Names* are the classes that the generator calls by that word; *reads* are
+all the classes that a reasonable listener could take it for (hyponyms, look-alikes). A sentence is accepted only
+where nothing but the target fits the wider reading.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ _NAMES: dict[str, str] = {
     "kitchen cabinet": "kitchen cabinet 52, cabinet 20, kitchen cupboard 16, cupboard 12",
     "wardrobe": "wardrobe 62, closet 25, armoire 13",
     "dresser": "dresser 55, chest of drawers 45",
-    "lamp": "lamp 45, light 15, floor lamp@floor 25, standing lamp@floor 15, table lamp@object 25, ceiling lamp@ceiling 25, "
-    "ceiling light@ceiling 15, wall lamp@wall 30",
+    "lamp": "lamp 45, light 15, floor lamp@floor 25, standing lamp@floor 15, table lamp@object 25, "
+    "ceiling lamp@ceiling 25, ceiling light@ceiling 15, wall lamp@wall 30",
     "door": "door 1",
     "window": "window 1",
     "curtain": "curtain 80, drape 20",
@@ -66,7 +67,8 @@ _NAMES: dict[str, str] = {
     "plant": "plant 56, potted plant 28, houseplant 16",
     "box": "box 88, carton 12",
     "bag": "bag 1",
-    "trash can": "trash can 34, garbage can 16, trash bin 10, bin 16, wastebasket 9, garbage bin 7, trashcan 5, waste bin 3",
+    "trash can": "trash can 34, garbage can 16, trash bin 10, bin 16, wastebasket 9, garbage bin 7, "
+    "trashcan 5, waste bin 3",
     "rug": "rug 55, carpet 33, mat 12",
     "pillow": "pillow 62, cushion 38",
     "picture": "picture 44, painting 32, picture frame 10, frame 8, artwork 6",
@@ -122,8 +124,10 @@ _READS: dict[str, tuple[str, ...]] = {
 }
 
 _PLURALS = {
-    "shelf": "shelves", "bookshelf": "bookshelves", "book shelf": "book shelves", "box": "boxes", "bench": "benches", "couch": "couches",
-    "books": "books", "stack of books": "stacks of books", "pile of books": "piles of books", "chest of drawers": "chests of drawers",
+    "shelf": "shelves", "bookshelf": "bookshelves", "book shelf": "book shelves", "box": "boxes", "bench": "benches",
+    "couch": "couches",
+    "books": "books", "stack of books": "stacks of books", "pile of books": "piles of books",
+    "chest of drawers": "chests of drawers",
 }  # fmt: skip
 
 THINGS = ("object", "thing", "item")
@@ -188,25 +192,54 @@ MATERIAL_WORDS: dict[str, tuple[str, ...]] = {
 }
 
 SIZE_WORDS: dict[str, tuple[str, ...]] = {
-    "big": ("big", "large", "bigger", "larger"),
-    "small": ("small", "little", "smaller"),
-    "tall": ("tall", "taller", "high"),
-    "short": ("short", "low", "shorter"),
-    "wide": ("wide", "wider"),
-    "narrow": ("narrow", "narrower"),
+    "big": ("big", "large"),
+    "small": ("small", "little"),
+    "tall": ("tall",),
+    "short": ("short", "low"),
+    "wide": ("wide",),
+    "narrow": ("narrow",),
 }
 
 SEATS = frozenset({"chair", "office chair", "armchair", "stool", "bench", "sofa"})
 """Classes that one sits on: "when you sit on the sofa, on your left"."""
 
+FIXED = frozenset({"door", "window", "curtain", "radiator", "shower", "bathtub", "fireplace", "rug"})
+"""Classes of which nobody says that they are against or on the wall."""
+
+MOVABLE = frozenset(
+    {
+        "lamp",
+        "plant",
+        "box",
+        "bag",
+        "books",
+        "pillow",
+        "vase",
+        "bottle",
+        "laptop",
+        "picture",
+        "mirror",
+        "clock",
+        "tv",
+        "monitor",
+    }
+)
+"""Classes of which it is worth saying that they are on the floor."""
+
 SURFACES = frozenset(
-    {"table", "coffee table", "desk", "bench", "bed", "piano", "sink", "stool", "chair", "office chair", "armchair", "sofa", "nightstand"}
+    {
+        "table", "coffee table", "desk", "bench", "bed", "piano", "sink", "stool", "chair", "office chair", "armchair",
+        "sofa", "nightstand",
+    }
 )  # fmt: skip
 """Classes with free room underneath them."""
 
 FACED = frozenset(
-    {"sofa", "bed", "desk", "bookshelf", "cabinet", "wardrobe", "dresser", "door", "window", "sink", "toilet", "radiator", "tv", "monitor",
-     "refrigerator", "oven", "washing machine", "picture", "mirror", "whiteboard", "fireplace", "piano", "armchair", "nightstand", "curtain"}
+    {
+        "sofa", "bed", "desk", "bookshelf", "cabinet", "wardrobe", "dresser", "door", "window", "sink", "toilet",
+        "radiator", "tv", "monitor", "refrigerator", "oven", "washing machine", "picture", "mirror", "whiteboard",
+        "fireplace", "piano", "armchair", "nightstand", "curtain",
+    }
 )  # fmt: skip
 """Classes that one can stand before and face, so that left and right have a meaning."""
 
