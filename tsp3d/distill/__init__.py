@@ -1,0 +1,1 @@
+"""Distillation: small models taught by larger ones."""
