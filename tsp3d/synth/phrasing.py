@@ -257,7 +257,7 @@ class Phraser:
         moved = [a for a in (e.color, e.material) if a]
         if moved and e.size is None and (not said or rng.random() < 0.35):
             noun_only = replace(e, color=None, material=None)
-            said.insert(int(rng.random() * (len(said) + 1)), " and ".join(self.attributes(e)).replace(" colored", ""))
+            said.insert(0, " and ".join(self.attributes(e)).replace(" colored", ""))
         article = "the" if e.size else "a"
         opening = pick(rng, ("there is {np}", "there is {np}", "this is {np}", "it is {np}", "look for {np}"))
         if e.size:
@@ -283,7 +283,8 @@ class Phraser:
             again = "i mean the one that is " if body.startswith("there is") and not parts.predicate else "it is "
             return f"{body}. {pick(rng, ('it is ', 'it is ', 'it is ', again))}{said[0]}", 2
         if rng.random() < 0.35:
-            return f"{body}. it is {said[0]} and {'it is ' if rng.random() < 0.5 else ''}{', '.join(said[1:])}", 2
+            again = "it is " if noun_only is not e or rng.random() < 0.5 else ""  # not "brown and near the desk"
+            return f"{body}. it is {said[0]} and {again}{' and '.join(said[1:])}", 2
         return f"{body}. it is {said[0]}. it is {' and '.join(said[1:])}", 3
 
     def _copula(self, e: Expression, parts: _Parts) -> str:

@@ -285,7 +285,7 @@ class Viewpoint:
     def side(self, sign: float) -> Masks:
         """(N,) masks: on the left (sign 1) or right (-1) of what one sees."""
         left, bearing = sign * self.left, sign * self.bearing
-        return left > -0.05, (left > 0.5) & (bearing > np.radians(15)) & (bearing < np.radians(100))
+        return left > -0.05, (left > 0.5) & (bearing > np.radians(8)) & (bearing < np.radians(100))
 
     def beside(self, sign: float) -> Masks:
         """(N, N) masks: to the left (sign 1) or right (-1) of anchor j as seen from here."""
