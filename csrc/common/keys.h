@@ -1,0 +1,134 @@
+// Coordinates as int64 keys whose order is the lexicographic order of the rows, and sorting them.
+#pragma once
+
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+#include "parallel.h"
+
+namespace tsp3d {
+
+constexpr int64_t floor_to(int64_t v, int64_t step) {
+  const int64_t r = v % step;
+  return r < 0 ? v - r - step : v - r;
+}
+
+// Bounding box of rows [batch, x, y, z]; empty while low > high.
+struct Bounds {
+  int64_t low[4] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+  int64_t high[4] = {INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN};
+
+  void add(const int32_t* coords, int64_t rows) {
+    if (rows == 0) return;
+    int32_t lo[4], hi[4];
+    std::copy(coords, coords + 4, lo);
+    std::copy(coords, coords + 4, hi);
+    for (int64_t i = 1; i < rows; ++i)
+      for (int a = 0; a < 4; ++a) {
+        lo[a] = std::min(lo[a], coords[4 * i + a]);
+        hi[a] = std::max(hi[a], coords[4 * i + a]);
+      }
+    for (int a = 0; a < 4; ++a) {
+      low[a] = std::min<int64_t>(low[a], lo[a]);
+      high[a] = std::max<int64_t>(high[a], hi[a]);
+    }
+  }
+  bool empty() const { return low[0] > high[0]; }
+  // Make room for offsets from `below` (<= 0) to `above` (>= 0) along x, y, z.
+  void widen(const int64_t below[3], const int64_t above[3]) {
+    for (int a = 0; a < 3; ++a) {
+      low[a + 1] += std::min<int64_t>(below[a], 0);
+      high[a + 1] += std::max<int64_t>(above[a], 0);
+    }
+  }
+};
+
+// key = ((b' * ex + x') * ey + y') * ez + z' with primed values counted from the lower bound.
+struct Packing {
+  int64_t low[4] = {0, 0, 0, 0}, extent[4] = {1, 1, 1, 1}, scale[4] = {1, 1, 1, 1};
+  int64_t cells = 1;
+
+  explicit Packing(const Bounds& bounds) {
+    if (bounds.empty()) return;
+    __int128 total = 1;
+    for (int a = 0; a < 4; ++a) {
+      low[a] = bounds.low[a];
+      extent[a] = bounds.high[a] - bounds.low[a] + 1;
+      total *= extent[a];
+      STD_TORCH_CHECK(total <= std::numeric_limits<int64_t>::max(),
+                      "coordinates do not fit in 64-bit keys: (batch, x, y, z) span [", extent[0], ", ", extent[1], ", ",
+                      bounds.high[2] - bounds.low[2] + 1, ", ", bounds.high[3] - bounds.low[3] + 1,
+                      "] voxels; use larger voxels, fewer scenes per batch, or remove points far outside the scene");
+    }
+    cells = static_cast<int64_t>(total);
+    scale[2] = extent[3];
+    scale[1] = extent[2] * extent[3];
+    scale[0] = extent[1] * scale[1];
+  }
+  int64_t key(const int32_t* c) const { return key(c[0], c[1], c[2], c[3]); }
+  int64_t key(int64_t b, int64_t x, int64_t y, int64_t z) const {
+    return (b - low[0]) * scale[0] + (x - low[1]) * scale[1] + (y - low[2]) * scale[2] + (z - low[3]);
+  }
+  bool holds(int64_t b, int64_t x, int64_t y, int64_t z) const {
+    const int64_t v[4] = {b, x, y, z};
+    for (int a = 0; a < 4; ++a)
+      if (v[a] < low[a] || v[a] >= low[a] + extent[a]) return false;
+    return true;
+  }
+  int64_t delta(int64_t x, int64_t y, int64_t z) const { return x * scale[1] + y * scale[2] + z; }
+  void keys(const int32_t* coords, int64_t rows, int64_t* out) const {
+    parallel_ranges(rows, rows, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) out[i] = key(coords + 4 * i);
+    });
+  }
+  // Rows of ascending keys. Divisions are spent once per column of z, not once per row.
+  void coords(const int64_t* keys, int64_t rows, int32_t* out) const {
+    parallel_ranges(rows, rows, [&](int64_t begin, int64_t end) {
+      int64_t first = 0, last = -1, v[3] = {0, 0, 0};
+      for (int64_t i = begin; i < end; ++i) {
+        if (keys[i] > last || keys[i] < first) {
+          int64_t rest = keys[i] / extent[3];
+          first = rest * extent[3];
+          last = first + extent[3] - 1;
+          v[2] = rest % extent[2] + low[2];
+          rest /= extent[2];
+          v[1] = rest % extent[1] + low[1];
+          v[0] = rest / extent[1] + low[0];
+        }
+        for (int a = 0; a < 3; ++a) out[4 * i + a] = static_cast<int32_t>(v[a]);
+        out[4 * i + 3] = static_cast<int32_t>(keys[i] - first + low[3]);
+      }
+    });
+  }
+};
+
+struct KeyRow {
+  int64_t key;
+  int64_t row;
+};
+
+// Stable ascending sort by key; keys are in [0, cells). Returns the buffer, of the two, that holds the result.
+inline KeyRow* sort_keys(KeyRow* items, KeyRow* spare, int64_t count, int64_t cells) {
+  const bool sorted = std::is_sorted(items, items + count, [](const KeyRow& a, const KeyRow& b) { return a.key < b.key; });
+  if (sorted) return items;
+  if (count < 256) {
+    std::stable_sort(items, items + count, [](const KeyRow& a, const KeyRow& b) { return a.key < b.key; });
+    return items;
+  }
+  constexpr int kBits = 11, kBuckets = 1 << kBits;
+  for (int shift = 0; shift < 63 && (static_cast<uint64_t>(cells - 1) >> shift) != 0; shift += kBits) {
+    int64_t starts[kBuckets] = {};
+    for (int64_t i = 0; i < count; ++i) ++starts[(items[i].key >> shift) & (kBuckets - 1)];
+    int64_t sum = 0;
+    for (int64_t& s : starts) sum += std::exchange(s, sum);
+    for (int64_t i = 0; i < count; ++i) spare[starts[(items[i].key >> shift) & (kBuckets - 1)]++] = items[i];
+    std::swap(items, spare);
+  }
+  return items;
+}
+
+}  // namespace tsp3d

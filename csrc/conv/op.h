@@ -1,0 +1,23 @@
+// Sparse convolution over a kernel map, and the gradient of its weight.
+#pragma once
+
+#include "../common/tensor.h"
+
+namespace tsp3d {
+
+// feats (N, Cin), weight (K, Cin, Cout) of the same dtype (float32, float64), any strides for weight; in_rows (L,) int32,
+// out_rows (L,) int32, splits (K + 1,) int64: a kernel map (kernel_map/op.h), out rows ascending within each offset.
+// Returns (num_out, Cout): out[o] = sum over pairs (k, i, o) of feats[i] @ weight[k]; rows without pairs are zero.
+// The gradient of feats is this operator with the rows exchanged and weight.transpose(1, 2).
+Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, const Tensor& out_rows,
+            const Tensor& splits, int64_t num_out);
+
+// feats (N, Cin), grad (M, Cout), and the kernel map of the forward.
+// Returns (K, Cin, Cout): result[k] = sum over pairs (k, i, o) of outer(feats[i], grad[o]).
+Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,
+                        const Tensor& splits);
+
+// Instruction set of the inner loops: "avx512", "avx2" or "baseline". TSP3D_CPU_ISA asks for a lower one.
+const char* cpu_isa();
+
+}  // namespace tsp3d

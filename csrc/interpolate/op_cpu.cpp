@@ -1,0 +1,116 @@
+#include "op.h"
+
+#include <cmath>
+
+#include "../common/keys.h"
+#include "../lookup/search.h"
+
+namespace tsp3d {
+namespace {
+
+template <class T>
+std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_, int64_t stride) {
+  const Tensor points = dense<T>(points_, "points");
+  const int64_t n = coords.size(0), m = points.size(0);
+  const int32_t* c = data<int32_t>(coords);
+  const T* p = data<T>(points);
+  Tensor rows = make<int64_t>(points, {m, 8}), weights = make<T>(points, {m, 8});
+  int64_t* r = mutable_data<int64_t>(rows);
+  T* w = mutable_data<T>(weights);
+  Bounds bounds;
+  bounds.add(c, n);
+  const Packing packing(bounds);
+  int64_t* keys = workspace<int64_t, 0>(n);
+  packing.keys(c, n, keys);
+  const T scale = static_cast<T>(stride);
+  parallel_ranges(m, 64 * m, [&](int64_t begin, int64_t end) {
+    Search searches[4] = {{keys, n}, {keys, n}, {keys, n}, {keys, n}};  // one per (x, y) column
+    for (int64_t i = begin; i < end; ++i) {
+      T fraction[3];
+      int64_t corner[3];
+      for (int a = 0; a < 3; ++a) {
+        const T position = p[4 * i + 1 + a] / scale, cell = std::floor(position);
+        fraction[a] = position - cell;
+        corner[a] = static_cast<int64_t>(cell) * stride;
+      }
+      const int64_t batch = static_cast<int64_t>(p[4 * i]);
+      for (int j = 0; j < 8; ++j) {
+        const int64_t x = corner[0] + (j & 1) * stride, y = corner[1] + (j >> 1 & 1) * stride;
+        const int64_t z = corner[2] + (j >> 2) * stride;
+        w[8 * i + j] = ((j & 1) ? fraction[0] : 1 - fraction[0]) * ((j & 2) ? fraction[1] : 1 - fraction[1]) *
+                       ((j & 4) ? fraction[2] : 1 - fraction[2]);
+        r[8 * i + j] = -1;
+        if (n == 0 || !packing.holds(batch, x, y, z)) continue;
+        const int64_t key = packing.key(batch, x, y, z), place = searches[j & 3](key);
+        if (place < n && keys[place] == key) r[8 * i + j] = place;
+      }
+    }
+  });
+  return {rows, weights};
+}
+
+template <class T>
+Tensor interpolate_t(const Tensor& feats_, const Tensor& rows, const Tensor& weights_) {
+  const Tensor feats = dense<T>(feats_, "feats"), weights = dense<T>(weights_, "weights");
+  const int64_t m = rows.size(0), terms = rows.size(1), channels = feats.size(1);
+  const T *f = data<T>(feats), *w = data<T>(weights);
+  const int64_t* r = data<int64_t>(rows);
+  Tensor out = zeros<T>(feats, {m, channels});
+  T* result = mutable_data<T>(out);
+  parallel_ranges(m, m * terms * channels, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < terms; ++j) {
+        const int64_t row = r[i * terms + j];
+        if (row < 0) continue;
+        const T scale = w[i * terms + j];
+        for (int64_t c = 0; c < channels; ++c) result[i * channels + c] += scale * f[row * channels + c];
+      }
+  });
+  return out;
+}
+
+template <class T>
+Tensor splat_t(const Tensor& grad_, const Tensor& rows, const Tensor& weights_, int64_t num_in) {
+  const Tensor grad = dense<T>(grad_, "grad"), weights = dense<T>(weights_, "weights");
+  const int64_t m = rows.size(0), terms = rows.size(1), channels = grad.size(1);
+  const T *g = data<T>(grad), *w = data<T>(weights);
+  const int64_t* r = data<int64_t>(rows);
+  Tensor out = zeros<T>(grad, {num_in, channels});
+  T* result = mutable_data<T>(out);
+  // A range of target rows belongs to one thread, which reads all row numbers and takes its own.
+  const int64_t parts = m * terms * channels > 100000 ? max_threads() : 1;
+  parallel_items(parts, m * terms * channels, [&](int64_t part) {
+    const int64_t low = num_in * part / parts, high = num_in * (part + 1) / parts;
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < terms; ++j) {
+        const int64_t row = r[i * terms + j];
+        if (row < low || row >= high) continue;
+        const T scale = w[i * terms + j];
+        for (int64_t c = 0; c < channels; ++c) result[row * channels + c] += scale * g[i * channels + c];
+      }
+  });
+  return out;
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> interpolation_weights(const Tensor& coords_, const Tensor& points, int64_t stride) {
+  STD_TORCH_CHECK(points.dim() == 2 && points.size(1) == 4, "tsp3d: points must be (M, 4) [batch, x, y, z]");
+  STD_TORCH_CHECK(stride >= 1, "tsp3d: stride must be positive, got ", stride);
+  const Tensor coords = dense_coords(coords_, "coords");
+  return dispatch_real(points, "interpolation_weights",
+                       [&](auto zero) { return weights_t<decltype(zero)>(coords, points, stride); });
+}
+
+Tensor interpolate(const Tensor& feats, const Tensor& rows_, const Tensor& weights) {
+  const Tensor rows = dense<int64_t>(rows_, "rows");
+  return dispatch_real(feats, "interpolate",
+                       [&](auto zero) { return interpolate_t<decltype(zero)>(feats, rows, weights); });
+}
+
+Tensor splat(const Tensor& grad, const Tensor& rows_, const Tensor& weights, int64_t num_in) {
+  const Tensor rows = dense<int64_t>(rows_, "rows");
+  return dispatch_real(grad, "splat", [&](auto zero) { return splat_t<decltype(zero)>(grad, rows, weights, num_in); });
+}
+
+}  // namespace tsp3d
