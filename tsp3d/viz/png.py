@@ -120,13 +120,14 @@ def near_walls(xyz: np.ndarray, camera: render.Camera, cell: float = 0.1) -> np.
     low, high = np.percentile(xyz, [0.5, 99.5], axis=0)
     if (high - low)[:2].min() < 2.0 or high[2] - low[2] < 1.5:
         return np.zeros(len(xyz), dtype=bool)  # a fragment, not a room
-    size = np.minimum(np.ceil((high - low)[:2] / cell).astype(int) + 1, 400)
+    cell = max(cell, float((high - low)[:2].max()) / 400)
+    size = np.ceil((high - low)[:2] / cell).astype(int) + 1
     plan = np.clip(((xyz[:, :2] - low[:2]) / cell).astype(int), 0, size - 1)
     layer = np.clip((xyz[:, 2] - low[2]) / (high[2] - low[2]) * 10, 0, 9).astype(int)
     filled = np.zeros((*size, 10), dtype=bool)
     filled[plan[:, 0], plan[:, 1], layer] = True
     wall = (filled.sum(axis=2) >= 7) & filled[:, :, 8:].any(axis=2)
-    occupied = filled.any(axis=2)
+    occupied = np.logical_or.reduce(filled, axis=2)
     cells = np.argwhere(wall)
     # Walk from each wall column towards the camera, starting behind the wall's own thickness.
     toward = -camera.rotation[2, :2] / max(float(np.linalg.norm(camera.rotation[2, :2])), 1e-6)
@@ -134,8 +135,7 @@ def near_walls(xyz: np.ndarray, camera: render.Camera, cell: float = 0.1) -> np.
     way = np.round(cells[:, None, :] + steps * toward).astype(int)  # (W, S, 2)
     inside = np.all((way >= 0) & (way < size), axis=2)
     way = np.clip(way, 0, size - 1)
-    blocked = np.logical_and(inside, occupied[way[..., 0], way[..., 1]])
-    free = np.logical_not(blocked.any(axis=1))
+    free = ~np.logical_or.reduce(inside & occupied[way[..., 0], way[..., 1]], axis=1)
     near = np.zeros_like(wall)
     near[cells[free, 0], cells[free, 1]] = True
     return near[plan[:, 0], plan[:, 1]] & (xyz[:, 2] > low[2] + 0.1)

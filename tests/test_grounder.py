@@ -1,0 +1,220 @@
+"""The facade over a network that answers with the bounds of what was asked for, so that frames can be checked."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import tsp3d
+from tsp3d.grounder import clean_text, find_weights, pick_device
+from tsp3d.io.write import replacing
+from tsp3d.results import document, dumps, scan_to_json, slug, unique_prefixes, write_json
+
+
+@dataclass
+class Answer:
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    trace: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class BoundsNetwork:
+    """Answers "all" with the scan's bounds, "red" with those of its red points, and anything else with a low score."""
+
+    def __init__(self, min_score: float = 0.3) -> None:
+        self.config = SimpleNamespace(head=SimpleNamespace(min_score=min_score), hash=lambda: "0123456789ab")
+        self.encoded = 0
+
+    def encode(self, xyz: torch.Tensor, rgb: torch.Tensor | None):
+        assert xyz.dtype == torch.float32 and (rgb is None or (rgb.dtype == torch.float32 and float(rgb.max()) <= 1.0))
+        self.encoded += 1
+        return xyz, rgb
+
+    def ground(self, encoded, texts: list[str], top_k: int = 1) -> list[Answer]:
+        xyz, rgb = encoded
+        answers = []
+        for text in texts:
+            points = xyz[(rgb[:, 0] > 0.7) & (rgb[:, 1] < 0.3)] if text == "red" and rgb is not None else xyz
+            low, high = points.min(0).values, points.max(0).values
+            box = torch.cat([(low + high) / 2, high - low])
+            scores = torch.tensor([0.9, 0.6, 0.2] if text in ("red", "all") else [0.1, 0.05, 0.01])[:top_k]
+            boxes = box.repeat(len(scores), 1)
+            answers.append(Answer(boxes, scores, {"level0": points}))
+        return answers
+
+
+@pytest.fixture
+def grounder() -> tsp3d.Grounder:
+    return tsp3d.Grounder(BoundsNetwork(), name="bounds")
+
+
+def points(count: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    xyz = rng.random((count, 3)) * [4, 3, 2.4] + [10, 20, 1]
+    rgb = np.full((count, 3), 120, dtype=np.uint8)
+    red = (xyz[:, 0] < 11) & (xyz[:, 1] < 21)
+    rgb[red] = (250, 10, 10)
+    return xyz, rgb
+
+
+def test_box_comes_back_in_the_input_frame(grounder: tsp3d.Grounder):
+    xyz, rgb = points()
+    result = grounder.ground(grounder.encode(tsp3d.Scan(xyz, rgb)), "red")
+    red = xyz[rgb[:, 0] > 200]
+    assert result.found and result.text == "red" and len(result.boxes) == 1
+    box = result.boxes[0]
+    np.testing.assert_allclose(np.array(box.center) - np.array(box.size) / 2, red.min(0), atol=1e-5)
+    np.testing.assert_allclose(np.array(box.center) + np.array(box.size) / 2, red.max(0), atol=1e-5)
+    assert box.score == pytest.approx(0.9) and box.yaw == 0.0
+    assert set(result.trace) == {"level0"}
+    assert set(result.timings_ms) == {"encode", "ground", "total"}
+
+
+@pytest.mark.parametrize("up", ["y", "-y", "x", "-z"])
+def test_box_follows_axes_and_unit(grounder: tsp3d.Grounder, up: str):
+    xyz, rgb = points()
+    scan = tsp3d.Scan.from_arrays(xyz * 1000, rgb, up=up, unit="mm")
+    box = grounder.ground(scan, "red").boxes[0]
+    red = xyz[rgb[:, 0] > 200] * 1000
+    np.testing.assert_allclose(np.array(box.size), np.ptp(red, axis=0), atol=0.1)
+    np.testing.assert_allclose(np.array(box.center), (red.min(0) + red.max(0)) / 2, atol=0.1)
+
+
+def test_many_sentences_share_one_encoding(grounder: tsp3d.Grounder):
+    scene = grounder.encode(tsp3d.Scan(*points()))
+    results = grounder.ground(scene, ["all", "red", "all"], top_k=3)
+    assert [r.text for r in results] == ["all", "red", "all"]
+    assert [b.score for b in results[0].boxes] == pytest.approx([0.9, 0.6])  # the third is below the model's 0.3
+    assert grounder.network.encoded == 1  # type: ignore[attr-defined]
+    assert grounder.ground(scene, []) == []
+
+
+def test_not_found_says_how_near_it_was(grounder: tsp3d.Grounder):
+    scan = tsp3d.Scan(*points())
+    result = grounder.ground(scan, "a unicorn")
+    assert not result.found and result.boxes == () and result.best_score == pytest.approx(0.1)
+    assert grounder.ground(scan, "a unicorn", min_score=0.0).found
+    assert not grounder.ground(scan, "red", min_score=0.95).found
+
+
+def test_scan_without_colour(grounder: tsp3d.Grounder):
+    assert grounder.ground(tsp3d.Scan(points()[0]), "all").found
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "...", "\u200b"])
+def test_empty_text_is_explained(grounder: tsp3d.Grounder, text: str):
+    with pytest.raises(tsp3d.UserError, match="say what to find"):
+        grounder.ground(tsp3d.Scan(*points()), text)
+
+
+@pytest.mark.parametrize("texts", [None, 3, [3], {"a": 1}])
+def test_texts_of_the_wrong_type(grounder: tsp3d.Grounder, texts):
+    with pytest.raises(tsp3d.UserError, match="string"):
+        grounder.ground(tsp3d.Scan(*points()), texts)
+
+
+@pytest.mark.parametrize(
+    "options", [{"top_k": 0}, {"top_k": -1}, {"top_k": 1.5}, {"min_score": 2.0}, {"min_score": float("nan")}]
+)
+def test_options_out_of_range(grounder: tsp3d.Grounder, options):
+    with pytest.raises(tsp3d.UserError, match="top_k|min_score"):
+        grounder.ground(tsp3d.Scan(*points()), "red", **options)
+
+
+def test_other_languages_long_texts_and_broken_bytes(grounder: tsp3d.Grounder, caplog: pytest.LogCaptureFixture):
+    scan = tsp3d.Scan(*points())
+    with caplog.at_level(logging.WARNING):
+        grounder.ground(scan, "桌子旁边的椅子")
+    assert "does not look English" in caplog.text
+    with caplog.at_level(logging.WARNING):
+        assert len(grounder.ground(scan, "chair " * 5000).text) <= 1000
+    assert "only the first 1000" in caplog.text
+    assert clean_text("the\udcff  red\0\nchair") == "the? red chair"
+
+
+def test_result_file_has_the_documented_fields(grounder: tsp3d.Grounder, tmp_path):
+    scan = tsp3d.Scan(*points(), source="room.ply")
+    results = grounder.ground(grounder.encode(scan), ["red", "a unicorn"])
+    content = scan_to_json("room.ply", grounder.name, grounder.config_hash, scan.input_frame, results)
+    write_json(tmp_path / "sub" / "r.json", content)
+    read = json.loads((tmp_path / "sub" / "r.json").read_text())
+    assert list(read) == ["scan", "model", "config_hash", "frame", "queries"]
+    assert (read["scan"], read["model"], read["config_hash"]) == ("room.ply", "bounds", "0123456789ab")
+    assert list(read["frame"]) == ["unit", "up", "transform"] and np.shape(read["frame"]["transform"]) == (4, 4)
+    assert [list(query) for query in read["queries"]] == [["text", "found", "boxes", "timings_ms"]] * 2
+    assert list(read["queries"][0]["boxes"][0]) == ["center", "size", "yaw", "score"]
+    assert read["queries"][1]["found"] is False and read["queries"][1]["boxes"] == []
+
+
+def test_json_text_is_strict_and_compact():
+    assert json.loads(dumps({"a": [1.0, -2e-05], "b": "[\n 1, 2\n ]"})) == {"a": [1.0, -2e-05], "b": "[\n 1, 2\n ]"}
+    assert "[1.0, -2e-05]" in dumps({"a": [1.0, -2e-05]})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        dumps({"a": float("nan")})
+    assert document([{"a": 1}], single=True) == {"a": 1}
+    assert document([{"a": 1}], single=False) == [{"a": 1}]
+
+
+def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
+    np.save(tmp_path / "a.npy", points()[0])
+    (tmp_path / "b.npy").write_bytes(b"broken")
+    np.save(tmp_path / "c.npy", points()[0])
+    results = list(grounder.ground_many(tsp3d.find_scans(tmp_path), "all"))
+    assert [bool(result.error) for result in results] == [False, True, False]
+    assert "b.npy" in (results[1].error or "") and results[2].groundings[0].found
+    assert "error" in grounder.to_json(results[1]) and "queries" in grounder.to_json(results[0])
+    with pytest.raises(tsp3d.UserError, match="say what to find"):
+        grounder.ground_many([], "")
+
+
+def test_models_and_devices_that_are_not_there(tmp_path):
+    with pytest.raises(tsp3d.UserError, match="no such model; bundled"):
+        find_weights("no-such-model")
+    with pytest.raises(tsp3d.UserError, match="no config.json and no model.safetensors"):
+        find_weights(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(tsp3d.UserError, match="weights cannot be loaded|cannot load the weights"):
+        tsp3d.Grounder.from_pretrained(tmp_path, device="cpu")
+    with pytest.raises(tsp3d.UserError, match="auto, cpu or cuda"):
+        pick_device("gpu")
+    with pytest.raises(tsp3d.UserError, match="cuda:99"):
+        pick_device("cuda:99")
+
+
+def test_file_names_from_sentences_and_scans():
+    assert slug("The brown chair / next to: the desk?") == "the-brown-chair-next-to-the-desk"
+    assert slug("椅子") == "椅子" and slug("///") == "text" and len(slug("a" * 500)) == 40
+    names = unique_prefixes(["x/room.ply", "x/room.pcd", "y/room.ply", "y/room.pcd", "z/room.ply"])
+    assert len(set(names)) == 5 and names[0] == "room"
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    (tmp_path / "a.json").write_text("old")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "a.json").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_real_network_behind_the_facade(tmp_path):
+    """A small untrained GroundingNet, saved and loaded, gives the same finite boxes twice."""
+    from tsp3d.models.config import load_model_config
+    from tsp3d.models.net import GroundingNet
+
+    config = load_model_config("tsp3d/configs/model/tsp3d-tiny.yaml")
+    GroundingNet(config, text_folder="tsp3d/weights/text-small").eval().save_pretrained(tmp_path)
+    scan = tsp3d.Scan(*points(3000))
+    answers = []
+    for _ in range(2):
+        grounder = tsp3d.Grounder.from_pretrained(tmp_path, device="cpu")
+        answers.append(grounder.ground(scan, ["the red chair", "the sofa"], top_k=2, min_score=0.0))
+    assert all(answer.found for answer in answers[0])
+    assert [a.boxes for a in answers[0]] == [a.boxes for a in answers[1]]
+    assert len(grounder.config_hash) == 12

@@ -1,0 +1,111 @@
+"""The command line: exit codes, messages, files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import tsp3d
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class MiddleNetwork:
+    """Answers everything with a half-metre cube in the middle."""
+
+    config = None
+
+    def encode(self, xyz: torch.Tensor, rgb: torch.Tensor | None) -> torch.Tensor:
+        return xyz.mean(0)
+
+    def ground(self, encoded: torch.Tensor, texts: list[str], top_k: int = 1) -> list[object]:
+        box = torch.cat([encoded, torch.full((3,), 0.5)])[None]
+        return [SimpleNamespace(boxes=box, scores=torch.tensor([0.75]), trace=None) for _ in texts]
+
+
+@pytest.fixture
+def infer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("infer", ROOT / "tools" / "infer.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(__import__("sys").modules, "infer", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(
+        tsp3d.Grounder,
+        "from_pretrained",
+        classmethod(lambda cls, name="tsp3d-tiny", device="auto": tsp3d.Grounder(MiddleNetwork(), name=name)),
+    )
+    monkeypatch.setattr(logging, "basicConfig", lambda **kwargs: None)
+    return module
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.npy", "c.xyz"):
+        xyz = rng.random((400, 3)) * [4, 3, 2.4]
+        np.save(folder / name, xyz) if name.endswith("npy") else np.savetxt(folder / name, xyz)
+    return folder
+
+
+def run(infer: ModuleType, *arguments: str) -> int:
+    import tyro
+
+    return infer.main(tyro.cli(infer.Options, args=arguments))
+
+
+def test_json_alone_on_standard_output(infer, scans, capsys):
+    assert run(infer, str(scans / "a.npy"), "--text", "the box", "--json", "-", "--up", "-y") == 0
+    captured = capsys.readouterr()
+    content = json.loads(captured.out)
+    assert content["queries"][0]["found"] and content["frame"]["up"] == "-y"
+    assert "the box" in captured.err  # the table
+
+
+def test_folder_with_pictures_and_a_broken_scan(infer, scans, tmp_path, capsys):
+    (scans / "b.ply").write_bytes(b"ply\nbroken")
+    out = tmp_path / "out"
+    code = run(
+        infer, str(scans), "--text", "the box", "--text", "Tisch", "--out", str(out), "--json", str(out / "r.json")
+    )
+    assert code == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(errors) == 1 and errors[0].startswith("error: ") and "b.ply" in errors[0]
+    content = json.loads((out / "r.json").read_text())
+    assert [Path(entry["scan"]).name for entry in content] == ["a.npy", "b.ply", "c.xyz"]
+    assert "error" in content[1] and len(content[2]["queries"]) == 2
+    names = sorted(path.name for path in out.iterdir())
+    assert names == sorted(
+        [f"{s}-{n}.tsp3d.{e}" for s in "ac" for n in ("1-the-box", "2-tisch") for e in ("png", "ply")] + ["r.json"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.ply", "--text", "a"], "none.ply"),
+        (["{a}"], "--text"),
+        (["{a}", "--text", ""], "say what to find"),
+        (["{a}", "--text", "x", "--top-k", "0"], "top_k"),
+        (["{a}", "--text", "x", "--min-score", "7"], "min_score"),
+        (["{a}", "--text", "x", "--json", "{a}/r.json"], "r.json"),
+        (["{a}", "--text", "x", "--out", "{a}"], "a.npy"),
+    ],
+)
+def test_user_errors_take_one_line(infer, scans, capsys, arguments: list[str], message: str):
+    assert run(infer, *(argument.format(a=scans / "a.npy") for argument in arguments)) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(errors) == 1 and errors[0].startswith("error: ") and message in errors[0]
+
+
+def test_the_tool_stays_a_tool():
+    assert len((ROOT / "tools" / "infer.py").read_text().splitlines()) < 100

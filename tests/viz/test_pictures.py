@@ -1,0 +1,106 @@
+"""PNG and PLY of results: readable, in the input's frame, and never half written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from plyfile import PlyData
+
+from tsp3d.io import Scan, UserError, load_scan
+from tsp3d.results import Box, Grounding
+from tsp3d.viz import write_annotated_ply, write_png
+from tsp3d.viz.png import best_view, near_walls, scene_points
+
+
+def make_room(colour: bool = True, up: str = "z", unit: str = "m") -> Scan:
+    """4 × 3 × 2.4 m with floor, ceiling, four walls and a red cube at (1, 0.5, 0.4)."""
+    rng = np.random.default_rng(0)
+    sides = []
+    for axis in range(3):
+        for end in (0.0, 1.0):
+            face = rng.random((4000, 3))
+            face[:, axis] = end
+            sides.append(face * [4, 3, 2.4] - [2, 1.5, 0])
+    cube = rng.random((3000, 3)) * 0.8 + [0.6, 0.1, 0.0]
+    xyz = np.concatenate([*sides, cube])
+    rgb = np.full((len(xyz), 3), 180, dtype=np.uint8)
+    rgb[-3000:] = (200, 20, 20)
+    rgb[:4000] = 90
+    if up == "y":
+        xyz = np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], axis=1)
+    return Scan.from_arrays(xyz * {"m": 1, "mm": 1000}[unit], rgb if colour else None, up=up, unit=unit, source="r.ply")
+
+
+def make_grounding(scan: Scan, boxes: np.ndarray, text: str = "the red cube") -> Grounding:
+    rows = scan.input_frame.boxes_to_input(boxes)
+    answers = tuple(Box(tuple(row[:3]), tuple(row[3:]), 0.0, 0.9 - 0.2 * i) for i, row in enumerate(rows.tolist()))
+    return Grounding(text, answers, boxes, scan.input_frame, best_score=0.2)
+
+
+CUBE = np.array([[1.0, 0.5, 0.4, 0.8, 0.8, 0.8], [-1.0, 0.0, 1.0, 0.5, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize("text", ["the red cube", "costs $5 and $6_{x}", "红色的椅子", "word " * 150, "\\frac{a}"])
+def test_png_of_any_sentence(text: str, tmp_path):
+    scan = make_room()
+    write_png(tmp_path / "a.png", scan, make_grounding(scan, CUBE, text))
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    assert picture.shape == (760, 1520, 3)
+    red = (picture[..., 0] > 200) & (picture[..., 1] < 60) & (picture[..., 2] < 80)  # the box's lines
+    assert red[:, :760].sum() > 200 and red[:, 760:].sum() > 200
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_png_of_few_points_and_without_a_box(count: int, tmp_path):
+    scan = Scan(np.random.default_rng(0).random((count, 3)))
+    write_png(tmp_path / "a.png", scan, make_grounding(scan, np.zeros((0, 6))))
+    write_png(tmp_path / "b.png", scan, make_grounding(scan, np.array([[500.0, 0, 0, 1, 1, 1]])))
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_same_result_same_picture(tmp_path):
+    scan = make_room(colour=False)
+    for name in ("a.png", "b.png"):
+        write_png(tmp_path / name, scan, make_grounding(scan, CUBE))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_ceiling_and_near_walls_leave_the_view_open():
+    scan = make_room()
+    xyz, colours = scene_points(scan, CUBE)
+    assert xyz[:, 2].max() < 2.2 and len(xyz) == len(colours)
+    camera = best_view(xyz, CUBE, xyz.min(0), xyz.max(0), scan)
+    hidden = near_walls(xyz, camera)
+    toward = -camera.rotation[2, :2]
+    assert hidden.any() and ((xyz[hidden, :2] @ toward) > 0.2).all()
+    inside = (np.abs(xyz - CUBE[0, :3]) < 0.4).all(axis=1)
+    assert not hidden[inside].any()
+
+
+@pytest.mark.parametrize(("up", "unit"), [("z", "m"), ("y", "mm")])
+def test_annotated_ply_is_in_the_frame_of_the_input(up: str, unit: str, tmp_path):
+    scan = make_room(up=up, unit=unit)
+    result = make_grounding(scan, CUBE[:1], "the “red” cube\nnow")
+    write_annotated_ply(tmp_path / "a.ply", scan, result)
+    data = PlyData.read(str(tmp_path / "a.ply"))
+    vertex = data["vertex"].data
+    xyz = np.stack([vertex[axis] for axis in "xyz"], axis=1)
+    np.testing.assert_allclose(xyz[: len(scan)], scan.input_frame.to_input(scan.xyz), rtol=1e-5, atol=1e-3)
+    ends = xyz[data["edge"].data["vertex1"]], xyz[data["edge"].data["vertex2"]]
+    corners = np.concatenate(ends)
+    centre, size = np.array(result.boxes[0].center), np.array(result.boxes[0].size)
+    np.testing.assert_allclose(corners.min(0), centre - size / 2, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(corners.max(0), centre + size / 2, rtol=1e-4, atol=1e-3)
+    assert len(load_scan(tmp_path / "a.ply", up=up, unit=unit)) == len(vertex)
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    scan = make_room()
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_png(tmp_path / "file" / "a.png", scan, make_grounding(scan, CUBE))
+    with pytest.raises(UserError, match="folder"):
+        write_annotated_ply(tmp_path, scan, make_grounding(scan, CUBE))
+    assert (tmp_path / "file").read_text() == "kept"
