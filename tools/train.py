@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,8 @@ def main(
         config: YAML file of configs/train.
         resume: continue the run of this name from its newest checkpoint.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
+    terminal = [RichHandler(show_path=False)] if sys.stderr.isatty() else None  # rich would wrap lines in a file
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=terminal)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loader's workers are forked
     try:
         settings = load_train_config(config, overrides)

@@ -92,9 +92,12 @@ def test_averages_by_hand() -> None:
 def test_configuration_layers_and_overrides(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("seed: 3\noptim: {lr: 0.1, steps: 7}\n")
     (tmp_path / "top.yaml").write_text("base: base.yaml\noptim: {lr: 0.2}\n")
-    config = load_train_config(tmp_path / "top.yaml", ["optim.clip=9", "data.augment.flip=0", "freeze=[a,b]"])
+    config = load_train_config(
+        tmp_path / "top.yaml", ["optim.clip=9", "data.augment.flip=0", "freeze=[a,b]", "model.a.b=[1,2]"]
+    )
     assert (config.seed, config.optim.lr, config.optim.steps, config.optim.clip) == (3, 0.2, 7, 9)
     assert config.data.augment.flip == 0 and config.freeze == ["a", "b"]
+    assert config.model_overrides == ["a.b=[1,2]"]
 
 
 def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
@@ -106,6 +109,7 @@ def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
         ("optim.lr=fast", "fast"),
         ("stage=both", "'both'"),
         ("nonsense", "no '='"),
+        ("freeze=[a", "freeze"),
         ("optim.precision=int8", "int8"),
     ):
         with pytest.raises(ValueError, match=expected):
@@ -117,7 +121,7 @@ def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
         load_train_config(tmp_path / "a.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_configuration_loads(path: Path) -> None:
     config = load_train_config(path)
     assert (CONFIGS.parents[1] / config.model).suffix == ".yaml"

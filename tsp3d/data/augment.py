@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsp3d.data.sample import SceneSample
+from tsp3d.data.sample import SceneSample, subsample
 
 NEUTRAL_RGB = (109.8 / 256, 97.2 / 256, 83.8 / 256)
 """Colour given to scans without colour: the mean that the network subtracts, so that its features are 0."""
@@ -57,15 +57,15 @@ def extents(xyz: np.ndarray, instance: np.ndarray, count: int) -> tuple[np.ndarr
     """Least and greatest coordinates of each object's points.
 
     Args:
-        xyz: (N, 3) points. instance: (N,) object index, -1 none. count: number of objects M.
+        xyz: (N, C) coordinates. instance: (N,) object index, -1 none. count: number of objects M.
 
     Returns:
-        lower (M, 3), upper (M, 3) float64 (zeros where the object has no point) and present (M,) bool.
+        lower (M, C), upper (M, C) float64 (zeros where the object has no point) and present (M,) bool.
     """
-    lower, upper = np.zeros((count, 3)), np.zeros((count, 3))
+    lower, upper = np.zeros((count, xyz.shape[1])), np.zeros((count, xyz.shape[1]))
     present = np.zeros(count, dtype=bool)
-    order = np.argsort(instance.astype(np.int16), kind="stable")  # 16 bits: radix sort
-    order = order[np.searchsorted(instance[order], 0) :]
+    own = np.flatnonzero(instance >= 0)
+    order = own[np.argsort(instance[own].astype(np.int16), kind="stable")]  # 16 bits: radix sort
     if len(order):
         owners, starts = np.unique(instance[order], return_index=True)
         points = xyz[order]
@@ -93,8 +93,8 @@ def transform_boxes(
     count = len(boxes)
     centre, half = boxes[:, :3].astype(np.float64), boxes[:, 3:].astype(np.float64) / 2
     turned_centre, turned_half = centre @ linear.T, half @ np.abs(linear).T
-    before_lower, before_upper, present = extents(xyz, instance, count)
-    after_lower, after_upper, _ = extents(moved, instance, count)
+    lower, upper, present = extents(np.concatenate([xyz, moved], axis=1), instance, count)  # one sort for both
+    (before_lower, after_lower), (before_upper, after_upper) = np.split(lower, 2, axis=1), np.split(upper, 2, axis=1)
     excess_lower = np.where(present[:, None], before_lower - (centre - half), 0.0)
     excess_upper = np.where(present[:, None], (centre + half) - before_upper, 0.0)
     # The axis that each new axis mostly comes from, and whether it is reversed.
@@ -108,14 +108,17 @@ def transform_boxes(
     return np.concatenate([(lower + upper) / 2, upper - lower], axis=1).astype(np.float32)
 
 
-def augment(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator) -> SceneSample:
+def augment(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator, points: int = 0) -> SceneSample:
     """Turn, mirror, scale, shift and disturb a scene; boxes follow the points, texts stay true.
 
     Turning keeps every sentence true, because viewpoints are given by objects of the scene. Mirroring swaps left and
     right: it happens only where no query of the sample depends on the view.
+
+    Args:
+        points: random points to keep, 0 for all. Boxes are measured on all points, whichever are kept.
     """
     if not config.enabled:
-        return sample
+        return subsample(sample, points, rng)
     quarter = int(rng.integers(4)) if config.quarter_turns else 0
     yaw = rng.uniform(-config.yaw, config.yaw)
     tilt_x, tilt_y = rng.uniform(-config.tilt, config.tilt, size=2)
@@ -129,12 +132,13 @@ def augment(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator
     moved = sample.xyz @ linear.T.astype(np.float32)
     boxes = transform_boxes(sample.boxes, sample.xyz, moved, sample.instance, linear)
     boxes[:, :3] += shift.astype(np.float32)
+    sample = subsample(sample.replace(xyz=moved, boxes=boxes), points, rng)
+    xyz = sample.xyz + shift.astype(np.float32)
     half_width = np.float32(rng.uniform(0, config.noise))
     if half_width > 0:
-        moved += (rng.random(moved.shape, dtype=np.float32) * 2 - 1) * half_width
-    moved += shift.astype(np.float32)
+        xyz += (rng.random(xyz.shape, dtype=np.float32) * 2 - 1) * half_width
     rgb, colored = _augment_color(sample, config, rng)
-    return sample.replace(xyz=moved, rgb=rgb, boxes=boxes, colored=colored)
+    return sample.replace(xyz=xyz, rgb=rgb, colored=colored)
 
 
 def drop_color(sample: SceneSample) -> SceneSample:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tsp3d.data.augment import AugmentConfig, augment
 from tsp3d.data.collate import GroundingBatch, collate
-from tsp3d.data.sample import Query, SceneSample, absent_query, detection_query, subsample
+from tsp3d.data.sample import Query, SceneSample, absent_query, detection_query
 from tsp3d.data.scenes import PreparedScenes
 
 
@@ -63,9 +63,7 @@ class TrainingSamples(Dataset[SceneSample]):
         sample = self.scenes[scene]
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
         sample = sample.replace(queries=self._choose(sample, rng) if self.sentences else ())
-        # Boxes of turned scenes are measured on the stored points, so the subsample is taken afterwards.
-        sample = augment(sample, self.config.augment, rng)
-        return subsample(sample, self.config.points_per_scene, rng)
+        return augment(sample, self.config.augment, rng, self.config.points_per_scene)
 
     def _choose(self, sample: SceneSample, rng: np.random.Generator) -> tuple[Query, ...]:
         config = self.config

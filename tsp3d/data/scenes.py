@@ -211,7 +211,7 @@ def _to_index(instance: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Raw instance ids (N,) to indices into ``ids``, -1 where the id is negative or not listed. (N,) int64."""
     table = np.full(int(max(ids.max(initial=-1), instance.max(initial=-1))) + 2, -1, dtype=np.int64)
     table[ids] = np.arange(len(ids))
-    return table[np.maximum(instance, -1)]  # -1 reads the last cell, which is always -1
+    return table.take(np.maximum(instance, -1), mode="wrap")  # -1 reads the last cell, which is always -1
 
 
 def _to_query(record: dict[str, Any], place: dict[int, int], where: str) -> Query:

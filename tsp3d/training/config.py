@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tsp3d.data.loader import DataConfig
 
@@ -35,8 +36,8 @@ class OptimConfig:
     """Greatest norm of the gradient; 0 for no clipping."""
     ema: float = 0.999
     """Decay of the averaged weights; 0 for none."""
-    precision: str = "auto"
-    """"auto" (bf16 on a GPU that has it, else fp16 there, none on the CPU), "no", "bf16" or "fp16"."""
+    precision: str = "no"
+    """On a GPU: "no", "bf16", "fp16" or "auto" (bf16 where the GPU has it, else fp16). The CPU always computes in fp32."""
 
 
 @dataclass
@@ -88,7 +89,8 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
     """Read a YAML of ``configs/train``. ``base: other.yaml`` in it (relative to it) is read first.
 
     Args:
-        overrides: ``key=value`` with dotted keys, e.g. ``optim.lr=1e-3``.
+        overrides: ``key=value`` with dotted keys, e.g. ``optim.lr=1e-3``; ``model.key=value`` changes the model's
+            configuration (it is added to ``model_overrides``).
 
     Raises:
         FileNotFoundError: no such file.
@@ -101,10 +103,12 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
         for item in overrides:
             if "=" not in item:
                 raise ValueError(f"override {item!r} has no '='; write key=value, e.g. optim.lr=1e-3")
-        config = OmegaConf.to_object(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))))
-    except OmegaConfBaseException as error:
+        own = [item for item in overrides if not item.startswith("model.")]
+        config = OmegaConf.to_object(OmegaConf.merge(merged, OmegaConf.from_dotlist(own)))
+    except (OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"training configuration {path} with {list(overrides)}: {error}") from error
     assert isinstance(config, TrainConfig)
+    config.model_overrides += [item.removeprefix("model.") for item in overrides if item.startswith("model.")]
     if config.stage not in ("grounding", "detection"):
         raise ValueError(f"stage is {config.stage!r}; it must be 'grounding' or 'detection'")
     if config.optim.precision not in ("auto", "no", "bf16", "fp16"):

@@ -87,7 +87,8 @@ def train(
     if not resume and any(checkpoints.glob("step-*.pt")):
         raise FileExistsError(f"{checkpoints} has checkpoints: pass --resume to continue the run, or another name=…")
     accelerator = _accelerator(config)
-    if config.init_from:
+    state = load_checkpoint(checkpoints) if resume else None
+    if config.init_from and state is None:
         for note in load_weights(net, config.init_from, config.strict):
             log.info("init_from: %s", note)
     freeze(net, config.freeze)
@@ -96,7 +97,6 @@ def train(
     averaged = AveragedWeights(net, config.optim.ema) if config.optim.ema > 0 else None
 
     step, elapsed_before = 0, 0.0
-    state = load_checkpoint(checkpoints) if resume else None
     if state is not None:
         step, elapsed_before = int(state["step"]), float(state["elapsed"])
         _restore(state, net, optimizer, averaged, accelerator)
@@ -164,7 +164,7 @@ def train(
         if saved_step != step or finished:
             save()
         if accelerator.is_main_process:
-            if finished and config.log.validate_every:
+            if finished and config.log.validate_every and step % config.log.validate_every:
                 _validate(config, net, averaged, val_scenes, recorder, step)
             _export(net, averaged, folder)
         recorder.say(
