@@ -11,7 +11,7 @@ from tsp3d.synth.mesh import Mesh, Surface, merge
 from tsp3d.synth.palette import Rgb, sample_shade
 from tsp3d.synth.room_geometry import Finish, Outline, shell_mesh
 from tsp3d.synth.room_placement import Placed, Placer
-from tsp3d.synth.room_recipes import RECIPES, decorate, openings
+from tsp3d.synth.room_recipes import RECIPES, decorate, doors, windows
 
 MAX_OBJECTS = 40
 
@@ -106,8 +106,12 @@ def build_room(library: AssetLibrary, rng: np.random.Generator, kind: str | None
     placer = Placer(outline, library, rng)
     area = outline.width * outline.depth
     small = kind == "bathroom"
-    door = openings(placer, 1 if small else int(rng.integers(1, 4)), 0.25 if small else 0.55)
-    RECIPES[kind][0](placer)
+    door = doors(placer)
+    if kind == "kitchen":
+        RECIPES[kind][0](placer)  # its row of units is wanted first
+    windows(placer, 1 if small else int(rng.integers(1, 3 if area < 16 else 4)), 0.25 if small else 0.55)
+    if kind != "kitchen":
+        RECIPES[kind][0](placer)
     dense = float(rng.uniform(0.5, 1.4))
     decorate(
         placer,

@@ -31,18 +31,23 @@ def _some(p: Placer, low: int, high: int) -> int:
     return int(p.rng.integers(low, high + 1))
 
 
-def openings(p: Placer, windows: int, curtains: float = 0.6, radiators: float = 0.6) -> int | None:
-    """Door(s), windows, curtains and radiators; returns the first door's index."""
+def doors(p: Placer) -> int | None:
+    """One door or two; returns the first one's index."""
     first: int | None = None
     for _ in range(1 if _chance(p, 0.72) else 2):
         index = p.against_wall(p.asset("door"), 0.95, gap=0.002, support="wall")
         first = index if first is None else first
+    return first
+
+
+def windows(p: Placer, count: int, curtains: float = 0.6, radiators: float = 0.6) -> None:
+    """Windows with their curtains and radiators."""
     design = p.library.design("window", p.rng)
     drape = p.library.design("curtain", p.rng)
     hot = p.library.design("radiator", p.rng)
     curtain_asset = p.asset("curtain", drape)
     window_asset = p.asset("window", design)
-    for _ in range(windows):
+    for _ in range(count):
         sill = float(p.rng.uniform(0.82, 1.0))
         wall = p.outline.walls[int(p.rng.choice(len(p.outline.walls)))]
         index = p.on_wall(window_asset, sill, sill + 0.02, tries=6, wall=wall)
@@ -62,7 +67,6 @@ def openings(p: Placer, windows: int, curtains: float = 0.6, radiators: float = 
                 place = _along(wall, f.x, f.y) + side * (f.half_x + width / 2 + 0.06)
                 if width / 2 < place < wall.length - width / 2 and z + height < p.outline.height:
                     p.against_wall(asset, 0.0, z=z, wall=wall, along=place, gap=0.02, tries=1, support="wall")
-    return first
 
 
 def _along(wall: Wall, x: float, y: float) -> float:
@@ -196,9 +200,15 @@ def television(p: Placer) -> None:
     if _chance(p, 0.3):
         p.on_wall(p.asset("tv:wall"), 0.9, 1.2)
         return
-    cabinet = p.against_wall(p.asset("cabinet"), 0.5)
-    if cabinet is not None:
-        p.on_top(p.asset("tv"), cabinet, "center", yaw=0.0)
+    tv = p.asset("tv")
+    for _ in range(6):
+        cabinet = p.asset("cabinet")
+        if any(shelf.x1 - shelf.x0 > tv.mesh.size[0] and shelf.z < 1.1 for shelf in cabinet.shelves):
+            index = p.against_wall(cabinet, 0.5)
+            if index is not None:
+                p.on_top(tv, index, "center", yaw=0.0, tries=12)
+                return
+    p.on_wall(p.asset("tv:wall"), 0.9, 1.2)
 
 
 def dining(p: Placer) -> None:
@@ -303,10 +313,10 @@ def bedroom(p: Placer) -> None:
 
 def living_room(p: Placer) -> None:
     """A living room."""
-    if _chance(p, 0.15):
+    if _chance(p, 0.3):
         p.against_wall(p.asset("fireplace"), 0.7)
     lounge(p)
-    if _chance(p, 0.2):
+    if _chance(p, 0.3):
         piano = p.against_wall(p.asset("piano"), 0.7, reserve=False)
         if piano is not None:
             p.at_front(p.asset("stool"), piano, 0.0, gap=0.05)
@@ -325,8 +335,8 @@ def office(p: Placer) -> None:
         desk_set(p)
     if _chance(p, 0.4):
         dining(p)
-    if _chance(p, 0.6):
-        p.on_wall(p.asset("whiteboard"), 0.8, 1.05)
+    if _chance(p, 0.75):
+        p.on_wall(p.asset("whiteboard"), 0.8, 1.05, tries=25)
     along_walls(p, {"bookshelf": 3, "cabinet": 3, "chair": 1, "plant": 0.8, "office chair": 0.6}, _some(p, 2, 5))
 
 
@@ -337,7 +347,7 @@ def kitchen(p: Placer) -> None:
     unit = p.asset("kitchen cabinet", design)
     row = ["kitchen cabinet"] * _some(p, 2, 5) + ["sink:kitchen", "oven"]
     p.rng.shuffle(row)
-    row = (["refrigerator"] if _chance(p, 0.85) else []) + row + (["washing machine"] if _chance(p, 0.35) else [])
+    row = (["refrigerator"] if _chance(p, 0.85) else []) + row + (["washing machine"] if _chance(p, 0.5) else [])
     for wall in walls[: 1 + int(_chance(p, 0.5))]:
         place = float(p.rng.uniform(0.02, 0.3)) if wall is walls[0] else 0.7
         while row:
@@ -353,7 +363,7 @@ def kitchen(p: Placer) -> None:
                 place += 0.15
     units = p.of("kitchen cabinet")
     for key, probability in (
-        ("microwave", 0.55),
+        ("microwave", 0.8),
         ("bottle", 0.6),
         ("bottle", 0.4),
         ("clutter", 0.6),
@@ -381,7 +391,7 @@ def kitchen(p: Placer) -> None:
 def bathroom(p: Placer) -> None:
     """A bathroom."""
     sink = p.library.design("sink", p.rng)
-    for key, probability in (("bathtub", 0.6), ("shower", 0.6), ("toilet", 0.95), ("washing machine", 0.5)):
+    for key, probability in (("bathtub", 0.6), ("shower", 0.6), ("toilet", 0.95), ("washing machine", 0.7)):
         if _chance(p, probability):
             p.against_wall(p.asset(key), 0.45, corner=key in ("bathtub", "shower"))
     for _ in range(_some(p, 1, 2)):
@@ -407,16 +417,16 @@ def mixed(p: Placer) -> None:
     for part in parts[: _some(p, 2, 3)]:
         part(p)
     weights = {"bookshelf": 2, "cabinet": 2, "dresser": 1, "wardrobe": 1, "refrigerator": 0.6, "sink": 0.5, "armchair": 1, "chair": 1,
-               "stool": 0.7, "washing machine": 0.4, "piano": 0.3, "bench": 0.6, "lamp:floor": 1}  # fmt: skip
+               "stool": 0.7, "washing machine": 0.4, "piano": 0.5, "bench": 0.8, "fireplace": 0.4, "lamp:floor": 1}  # fmt: skip
     along_walls(p, weights, _some(p, 3, 6))
 
 
 RECIPES: dict[str, tuple[Callable[[Placer], None], float]] = {
     "bedroom": (bedroom, 0.22),
-    "living room": (living_room, 0.24),
+    "living room": (living_room, 0.22),
     "office": (office, 0.18),
     "kitchen": (kitchen, 0.15),
-    "bathroom": (bathroom, 0.07),
+    "bathroom": (bathroom, 0.10),
     "mixed": (mixed, 0.14),
 }
 """Kinds of rooms: their recipe and share."""

@@ -16,7 +16,7 @@ from tsp3d.synth.texture import shade_points
 class ScannerConfig:
     """The camera and its faults. Metres and radians."""
 
-    frames: tuple[int, int] = (46, 72)
+    frames: tuple[int, int] = (44, 84)
     width: int = 112
     height: int = 84
     field_of_view: float = 1.05
@@ -27,7 +27,7 @@ class ScannerConfig:
     """Standard deviation of depth at 1 m; it grows with the square of depth."""
     drift: float = 0.0016
     """Random walk of the pose from frame to frame, metres (and a third as many radians)."""
-    voxel: float = 0.011
+    voxel: float = 0.02
     """Grid of which each cell keeps one point."""
 
 
@@ -129,7 +129,9 @@ def scan_room(room: Room, rng: np.random.Generator, config: ScannerConfig | None
     """Walks the camera through the room and fuses its frames. All faults come from ``rng``."""
     config = config or ScannerConfig()
     mesh, owners = room.mesh()
-    frames = int(rng.integers(config.frames[0], config.frames[1] + 1))
+    # Larger rooms are scanned for longer.
+    share = min(room.outline.width * room.outline.depth / 35.0, 1.0)
+    frames = config.frames[0] + int(round((config.frames[1] - config.frames[0]) * share * float(rng.uniform(0.7, 1.0))))
     position, target = _path(room, rng, frames)
     directions = _rays(position, target, config)
     per_frame = directions.shape[1]

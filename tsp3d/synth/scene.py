@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsp3d.synth.assets import AssetLibrary
+from tsp3d.synth.assets import Asset, AssetLibrary
 from tsp3d.synth.palette import dominant_color
 from tsp3d.synth.room import MAX_OBJECTS, Room, build_room
 from tsp3d.synth.scanner import RawScan, ScannerConfig, scan_room
@@ -41,6 +41,14 @@ def without_strays(xyz: NDArray[np.floating], gap: float = 0.03) -> NDArray[np.b
         low, high = ordered[slack], ordered[-1 - slack]
         keep &= (xyz[:, axis] >= low - gap) & (xyz[:, axis] <= high + gap)
     return keep
+
+
+def _color(asset: Asset, rgb: NDArray[np.uint8]) -> str | None:
+    """The colour that the points show; of windows and mirrors it is the frame's, so theirs must be the paint's."""
+    if asset.name not in ("window", "mirror"):
+        return dominant_color(rgb, asset.color)
+    seen = dominant_color(rgb, asset.color, share=0.4)
+    return seen if seen == asset.color and asset.name == "window" else None
 
 
 def label_scan(
@@ -88,7 +96,7 @@ def label_scan(
                 id=ids[index],
                 name=piece.asset.name,
                 box=box,  # type: ignore[arg-type]
-                color=dominant_color(scan.rgb[rows], piece.asset.color),
+                color=_color(piece.asset, scan.rgb[rows]),
                 material=piece.asset.material,
                 front=front if front is None else round(front, 4),
                 support=piece.support,

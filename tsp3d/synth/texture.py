@@ -93,11 +93,11 @@ def shade_points(
     """
     seed = int(rng.integers(1 << 20))
     warmth = rng.normal(0, 0.022)
-    tint = np.array([1 + warmth, 1.0 + rng.normal(0, 0.008), 1 - warmth]) * rng.uniform(0.9, 1.03)
+    tint = np.array([1 + warmth, 1.0 + rng.normal(0, 0.008), 1 - warmth]) * rng.uniform(0.93, 1.04)
     sun = rng.normal(0, 1, 3)
     sun /= np.linalg.norm(sun)
     exposure = 1 + 0.035 * rng.standard_normal(int(frame.max(initial=0)) + 1)
-    light = 0.8 + 0.13 * np.clip(normals[:, 2], -0.6, 1) + 0.07 * (normals @ sun)
+    light = 0.87 + 0.1 * np.clip(normals[:, 2], -0.6, 1) + 0.06 * (normals @ sun)
     # Corners and the floor beneath furniture are a little darker.
     slow = 0.03 * np.sin(points[:, 0] * 1.7 + seed) * np.sin(points[:, 1] * 1.3 + seed % 7)
     tone = 1 + 0.04 * (_hash(owner.astype(np.int64), owner * 0 + seed) - 0.5)
