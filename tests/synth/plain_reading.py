@@ -55,7 +55,8 @@ def _pair(kind: str, a: SceneObject, b: SceneObject) -> bool:
         aligned = _gap(a, b, (0, 1)) < 0.4
         return aligned and _bottom(a) > _top(b) + 0.05
     if kind == "under":
-        beneath = b.name in SURFACES and _share(a, b) > 0.4 and _top(a) < _top(b) and _bottom(a) < _bottom(b) + 0.3
+        share = max(_share(a, b), _share(b, a)) if a.name == "rug" else _share(a, b)
+        beneath = b.name in SURFACES and share > 0.4 and _top(a) < _top(b) and _bottom(a) < _bottom(b) + 0.3
         return beneath or _pair("above", b, a)
     if b.front is None:
         return False

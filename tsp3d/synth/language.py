@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from tsp3d.synth.expressions import Expression, Interpreter, Relation, referents
+from tsp3d.synth.inventions import invent
 from tsp3d.synth.phrasing import Phraser
 from tsp3d.synth.proposals import LABELS, Proposal, Proposer
 from tsp3d.synth.types import SceneDescription, Sentence
@@ -116,7 +117,7 @@ class _Writer:
             i for i, d in enumerate(self.distractors)
             if (unique is None or (d == 0) == unique)
             and self.pairs[label, i] < _MAX_PER_TARGET_AND_LABEL
-            and self.failed[label, i] < 2
+            and self.failed[label, i] < 1
         ]  # fmt: skip
         return sorted(pool, key=lambda i: self.used[i] + noise[i])[:_TRIES]
 
@@ -169,7 +170,7 @@ class _Writer:
             draft = None
         return draft or self._first("conjunction", False, self._conjoined)
 
-    def _head(self, target: int, color: float = 0.25, material: float = 0.08) -> Expression:
+    def _head(self, target: int, color: float = 0.35, material: float = 0.1) -> Expression:
         """Noun and, with the given probabilities, attributes that hold of the target."""
         o = self.scene.objects[target]
         return Expression(
@@ -215,12 +216,18 @@ class _Writer:
                 if self.interpreter.is_exact(vague, target):
                     return vague, label, target, proposal.anchors
             said = proposal.onto(e)
-            if not self.interpreter.is_exact(said, target):
+            if not self.interpreter.is_exact(said, target) or self._trivial(said):
                 continue
             if needs_attribute and self.interpreter.is_exact(replace(said, color=None, material=None), target):
                 continue
             return self._counted(said, target), label, target, proposal.anchors
         return None
+
+    def _trivial(self, e: Expression) -> bool:
+        """ "The second of two" is better said as the other one."""
+        if e.selection is None or e.selection.rank == 1:
+            return False
+        return int(self.interpreter.fits(replace(e, relations=(), selection=None), False).sum()) < 3
 
     def _counted(self, e: Expression, target: int) -> Expression:
         """Sometimes with the number of objects of the noun: "of the three chairs"."""
@@ -273,7 +280,7 @@ class _Writer:
                 if set(first.anchors) & set(second.anchors):
                     continue
                 said = second.onto(first.onto(e))
-                if not self.interpreter.is_exact(said, target):
+                if not self.interpreter.is_exact(said, target) or self._trivial(said):
                     continue
                 draft = said, "conjunction", target, first.anchors + second.anchors
                 if not alone and not self.interpreter.is_exact(second.onto(e), target):
@@ -334,7 +341,5 @@ def corpus(rng: np.random.Generator, n: int) -> list[str]:
 
     For distilling a text encoder: every word that :func:`generate_sentences` may use occurs.
     """
-    from tsp3d.synth.inventions import invent
-
     phraser = Phraser(rng)
     return [phraser.sentence(invent(rng))[0] for _ in range(n)]
