@@ -28,7 +28,7 @@ class Args:
     out: Path
     """Folder for the report."""
     model: str = "tsp3d-tiny"
-    """Name of bundled weights, or a folder with config.json and model.safetensors."""
+    """Name of bundled weights, or a weights folder."""
     dataset: Literal["synth"] = "synth"
     """Kind of dataset."""
     split: str = "val"
@@ -66,13 +66,9 @@ def main(args: Args) -> None:
             scenes,
             scenes=chosen,
             queries_per_scene=args.queries,
-            batch=args.batch,
-            top_k=args.top_k,
-            points=args.points,
-            color=not args.no_color,
-            device=device,
+            batch=args.batch, top_k=args.top_k, points=args.points, color=not args.no_color, device=device,
             progress=lambda _: bar.advance(task),
-        )
+        )  # fmt: skip
     if args.timing:
         result.timings = measure_speed(net, scenes, scenes=args.timing, points=args.points, device=device)
     result.info = {

@@ -119,6 +119,15 @@ def test_samples_depend_on_seed_epoch_and_scene_only(scenes: PreparedScenes) -> 
         assert not np.array_equal(one[2, 1].xyz, other.xyz)
 
 
+def test_some_scenes_have_only_sentences_that_allow_mirroring(scenes: PreparedScenes) -> None:
+    def allowed(probability: float) -> list[bool]:
+        config = DataConfig(sentences_per_scene=5, mirror_probability=probability, points_per_scene=50)
+        samples = TrainingSamples(scenes, config)
+        return [not any(query.view_dependent for query in samples[epoch, 0].queries) for epoch in range(30)]
+
+    assert all(allowed(1)) and sum(allowed(0)) < 5 and 8 < sum(allowed(0.5)) < 24
+
+
 def test_each_epoch_visits_each_scene_once_and_resumes_anywhere() -> None:
     whole = list(StepSampler(7, 3, seed=5, start=0, stop=14))
     flat = [pair for batch in whole for pair in batch]

@@ -28,6 +28,9 @@ class DataConfig:
     sentences_per_scene: int = 16
     points_per_scene: int = 40_000
     """Random points kept of each scene; 0 keeps all."""
+    mirror_probability: float = 0.3
+    """Probability that only sentences that do not depend on the view are chosen, so that the scene may be mirrored
+    (``augment.flip``). Among many sentences of a scene there is nearly always one that forbids it."""
     detection_probability: float = 0.5
     """Probability that a scene gets its extra detection prompts."""
     detection_prompts: int = 1
@@ -67,8 +70,10 @@ class TrainingSamples(Dataset[SceneSample]):
 
     def _choose(self, sample: SceneSample, rng: np.random.Generator) -> tuple[Query, ...]:
         config = self.config
-        chosen = rng.permutation(len(sample.queries))[: config.sentences_per_scene]
-        queries = [sample.queries[i] for i in chosen]
+        usable = list(sample.queries)
+        if rng.random() < config.mirror_probability:
+            usable = [query for query in usable if not query.view_dependent] or usable
+        queries = [usable[i] for i in rng.permutation(len(usable))[: config.sentences_per_scene]]
         if rng.random() < config.detection_probability:
             for _ in range(config.detection_prompts):
                 prompt = detection_query(sample, rng, config.detection_names)

@@ -37,7 +37,7 @@ class OptimConfig:
     ema: float = 0.999
     """Decay of the averaged weights; 0 for none."""
     precision: str = "no"
-    """On a GPU: "no", "bf16", "fp16" or "auto" (bf16 where the GPU has it, else fp16). The CPU always computes in fp32."""
+    """On a GPU: "no", "bf16", "fp16" or "auto" (bf16 where the GPU has it, else fp16). The CPU computes in fp32."""
 
 
 @dataclass
