@@ -35,8 +35,7 @@ $(DEV_STAMP): $(SOURCES)
 setup: $(DEV_STAMP)  ## Everything for development, in .venv
 
 demo: $(DEMO_STAMP)  ## Ground three sentences in the bundled scan
-	@texts=(); while IFS= read -r text; do texts+=(--text "$$text"); done <tsp3d/demo/sentences.txt; \
-	$(BIN)/python tools/infer.py tsp3d/demo/room.ply "$${texts[@]}" --out out/demo $(ARGS)
+	@$(BIN)/python tools/demo.py $(ARGS)
 
 test: $(DEV_STAMP)  ## All tests but the slow ones; ARGS="-k name" for some
 	@$(BIN)/python -m pytest $(ARGS)

@@ -60,21 +60,25 @@ trap 'rm -f "$constraints" "$constraints.log"' EXIT
 package=.
 [ "$kind" = dev ] && package='.[dev]'
 install() { pip install --no-build-isolation -c "$constraints" -e "$package"; }
+without_extension() {
+    rm -f tsp3d/_C_cpu*.so # an old one would be loaded
+    TSP3D_BUILD=0 install
+}
 
 if [ "$extension" = 0 ]; then
     say "EXTENSION=0: using the plain-PyTorch reference engine"
-    TSP3D_BUILD_EXTENSION=0 install
+    without_extension
 elif ! command -v "${CXX:-c++}" >/dev/null && ! command -v g++ >/dev/null; then
     [ "$kind" = dev ] && die "no C++ compiler found. On Debian and Ubuntu: apt install g++ (or run with EXTENSION=0" \
         "to use the slower reference engine)"
     say "no C++ compiler found: using the slower plain-PyTorch reference engine (apt install g++ for the fast one)"
-    TSP3D_BUILD_EXTENSION=0 install
+    without_extension
 elif [ "$kind" = dev ]; then
     say "building the C++ extension"
-    install
-elif ! install 2>"$constraints.log"; then
+    TSP3D_BUILD=1 install
+elif ! TSP3D_BUILD=1 install 2>"$constraints.log"; then
     say "building the C++ extension failed, see below; using the slower plain-PyTorch reference engine"
     tail -n 15 "$constraints.log" >&2
-    TSP3D_BUILD_EXTENSION=0 install
+    without_extension
 fi
 say "ready"
