@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -152,6 +153,14 @@ def write_pictures(result: ScanResult, folder: str | os.PathLike[str], prefix: s
         write_annotated_ply(ply, result.scan, grounding)
         written += [png, ply]
     return written
+
+
+def paired_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two axis-aligned boxes (6,): centre and size in one unit."""
+    low = np.maximum(a[:3] - a[3:] / 2, b[:3] - b[3:] / 2)
+    high = np.minimum(a[:3] + a[3:] / 2, b[:3] + b[3:] / 2)
+    shared = float(np.prod(np.maximum(high - low, 0.0)))
+    return shared / max(float(np.prod(a[3:]) + np.prod(b[3:])) - shared, 1e-12)
 
 
 def slug(text: str, limit: int = 40) -> str:

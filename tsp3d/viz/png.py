@@ -7,6 +7,7 @@ import textwrap
 import warnings
 
 import numpy as np
+from scipy import ndimage
 
 from tsp3d.io import Scan
 from tsp3d.io.write import replacing
@@ -18,6 +19,7 @@ OTHERS = "#f59e0b"
 CUT_M = 2.1
 """Points higher than this are left out where the scan has a ceiling, so that one can look in."""
 MAX_DRAWN = 1_000_000
+PLATE = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75}
 PANEL = (720, 640)
 """Pixels of one view."""
 
@@ -58,7 +60,7 @@ def draw(scan: Scan, grounding: Grounding):
         axes.set_xlim(0, camera.width)
         axes.set_ylim(camera.height, 0)
         axes.axis("off")
-        axes.text(8, camera.height - 10, name, fontsize=10, color="#666666", va="bottom")
+        axes.text(8, camera.height - 10, name, fontsize=10, color="#666666", va="bottom", bbox=PLATE)
     title = textwrap.fill(f"“{grounding.text}”", 110, max_lines=2, placeholder=" …”")
     figure.text(0.5, 0.955, title, ha="center", va="center", fontsize=15, parse_math=False)
     figure.text(
@@ -83,7 +85,8 @@ def scene_points(scan: Scan, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if len(boxes):
         best = in_box(xyz, boxes[0])
         colours = colours.copy()
-        colours[best] = (0.65 * colours[best] + 0.35 * np.array([232, 17, 45])).astype(np.uint8)
+        tint = 0.35 if rgb is None else 0.1  # the sentence may name a colour, which must stay visible
+        colours[best] = ((1 - tint) * colours[best] + tint * np.array([232, 17, 45])).astype(np.uint8)
     return xyz[keep], colours[keep]
 
 
@@ -138,6 +141,7 @@ def near_walls(xyz: np.ndarray, camera: render.Camera, cell: float = 0.1) -> np.
     free = ~np.logical_or.reduce(inside & occupied[way[..., 0], way[..., 1]], axis=1)
     near = np.zeros_like(wall)
     near[cells[free, 0], cells[free, 1]] = True
+    near = ndimage.binary_dilation(near, np.ones((3, 3)))  # with the thin rest beside windows and doors
     return near[plan[:, 0], plan[:, 1]] & (xyz[:, 2] > low[2] + 0.1)
 
 
@@ -198,8 +202,7 @@ def _draw_scale(axes, camera: render.Camera) -> None:
     length, y = metres * camera.focal, camera.height - 16
     x = camera.width - 20 - length
     axes.plot([x, x + length], [y, y], color="#333333", lw=2.5, solid_capstyle="butt")
-    plate = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75}
-    axes.text(x + length / 2, y - 6, f"{metres} m", fontsize=9, color="#333333", ha="center", va="bottom", bbox=plate)
+    axes.text(x + length / 2, y - 6, f"{metres} m", fontsize=9, color="#333333", ha="center", va="bottom", bbox=PLATE)
 
 
 def _subtitle(scan: Scan, grounding: Grounding) -> str:

@@ -172,4 +172,4 @@ def point_radius(points: np.ndarray, sample: int = 8000, cell: float = 0.25) -> 
     mean = np.bincount(inverse, weights=spacing) / np.bincount(inverse)
     place = np.minimum(np.searchsorted(unique, keys), len(unique) - 1)
     local = np.where(unique[place] == keys, mean[place], np.median(spacing))
-    return np.clip(0.85 * local, 0.003, 0.06)
+    return np.clip(0.75 * local, 0.003, 0.06)
