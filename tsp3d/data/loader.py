@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ def training_loader(
 
 def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process saves and ends the workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Signals often go to the whole group of processes: the main one saves its state and then ends the workers, which
+    # also end by themselves when it is gone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
