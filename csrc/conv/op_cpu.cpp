@@ -10,6 +10,7 @@ namespace tsp3d {
 namespace {
 
 constexpr int64_t kCacheBytes = 256 * 1024;  // what a block of output rows may take of the L2 cache
+constexpr int64_t kChunkBytes = 48 * 1024;   // what the pairs of a run of the weight gradient's tiles may take of L1 and L2
 
 int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
@@ -91,53 +92,84 @@ Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_
   return out;
 }
 
+// Offsets in `shares` lists of nearly equal numbers of pairs: the longest first, each to the shortest list.
+std::vector<std::vector<int64_t>> share_offsets(const Map& map, int64_t shares) {
+  std::vector<int64_t> order(map.volume), load(shares, 0);
+  std::vector<std::vector<int64_t>> lists(shares);
+  std::iota(order.begin(), order.end(), 0);
+  const auto pairs = [&](int64_t k) { return map.s[k + 1] - map.s[k]; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return pairs(a) > pairs(b); });
+  for (const int64_t k : order) {
+    const int64_t least = std::min_element(load.begin(), load.end()) - load.begin();
+    lists[least].push_back(k);
+    load[least] += pairs(k) + 1;
+  }
+  for (auto& list : lists) std::sort(list.begin(), list.end());
+  return lists;
+}
+
 template <class T>
 Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) {
   const Tensor feats = dense<T>(feats_, "feats"), grad = dense<T>(grad_, "grad");
   const Micro<T>& kernel = micro<T>();
-  const int64_t cin = feats.size(1), cout = grad.size(1), lanes = kernel.lanes, padded = round_up(cout, lanes);
+  const int64_t rows = grad.size(0), cin = feats.size(1), cout = grad.size(1);
+  const int64_t lanes = kernel.lanes, padded = round_up(cout, lanes);
   const T *in = data<T>(feats), *g = data<T>(grad);
   Tensor out = make<T>(feats, {map.volume, cin, cout});
   T* result = mutable_data<T>(out);
   if (cin == 0 || cout == 0) return out;
 
-  // Tiles of input channels of nearly equal height; an item is one offset and some of its tiles. How the work is cut
-  // depends on shapes alone, so that sums come out the same whatever the number of threads.
+  // An item is a share of the offsets and a share of the tiles of input channels; it walks over segments of output rows,
+  // whose features stay in the cache while all its offsets read them. Every number of the result is summed by one item
+  // in the order of the pairs, so it does not depend on how the work is shared.
   const int64_t tiles = (cin + kernel.outer_rows - 1) / kernel.outer_rows;
-  const int64_t groups = std::min<int64_t>(tiles, std::max<int64_t>(1, 32 / map.volume));
-  const int64_t chunk = std::clamp<int64_t>(48 * 1024 / static_cast<int64_t>(sizeof(T) * (cin + padded)), 32, 512);
-  std::vector<int64_t> order(map.volume * groups);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    const int64_t ka = a / groups, kb = b / groups;
-    return map.s[ka + 1] - map.s[ka] > map.s[kb + 1] - map.s[kb];
-  });
-  parallel_items(order.size(), map.s[map.volume] * cin * cout / 8, [&](int64_t place) {
-    const int64_t k = order[place] / groups, group = order[place] % groups;
-    const int64_t first_tile = tiles * group / groups, last_tile = tiles * (group + 1) / groups;
+  const int64_t wanted = max_threads() > 1 ? 3 * max_threads() : 1;
+  const int64_t shares = std::min(map.volume, wanted);
+  const int64_t tile_shares = std::min(tiles, (wanted + shares - 1) / shares);
+  const std::vector<std::vector<int64_t>> offsets = share_offsets(map, shares);
+  const int64_t row_bytes = static_cast<int64_t>(sizeof(T)) * (cin + padded);
+  const int64_t segment = std::max<int64_t>(256, 2 * kCacheBytes / row_bytes);
+  const int64_t chunk = std::clamp<int64_t>(kChunkBytes / row_bytes, 32, 512);
+  parallel_items(shares * tile_shares, map.s[map.volume] * cin * cout / 8, [&](int64_t item) {
+    const std::vector<int64_t>& own = offsets[item / tile_shares];
+    const int64_t share = item % tile_shares;
+    const int64_t first_tile = tiles * share / tile_shares, last_tile = tiles * (share + 1) / tile_shares;
     const int64_t first_row = cin * first_tile / tiles, last_row = cin * last_tile / tiles;
-    T* sums = workspace<T, 3>((last_row - first_row) * padded);
-    std::fill(sums, sums + (last_row - first_row) * padded, T(0));
+    const int64_t size = (last_row - first_row) * padded;
+    T* all_sums = workspace<T, 3>(own.size() * size);
+    std::fill(all_sums, all_sums + own.size() * size, T(0));
+    // Rows of grad that are not whole vectors are copied to rows that are.
     T* copy = padded == cout ? nullptr : workspace<T, 4>(chunk * padded);
     int32_t* numbers = padded == cout ? nullptr : workspace<int32_t, 4>(chunk);
     if (numbers) std::iota(numbers, numbers + chunk, 0);
     if (copy) std::fill(copy, copy + chunk * padded, T(0));
-    for (int64_t p = map.s[k]; p < map.s[k + 1]; p += chunk) {
-      const int64_t count = std::min(chunk, map.s[k + 1] - p);
-      if (copy)
-        for (int64_t i = 0; i < count; ++i) std::copy_n(g + map.out_rows[p + i] * cout, cout, copy + i * padded);
-      const T* rows = copy ? copy : g;
-      const int32_t* row_numbers = copy ? numbers : map.out_rows + p;
-      for (int64_t tile = first_tile; tile < last_tile; ++tile) {
-        const int64_t begin = cin * tile / tiles, end = cin * (tile + 1) / tiles;
-        for (int64_t first = 0; first < padded; first += 2 * lanes)
-          kernel.outer(in + begin, cin, rows + first, padded, sums + (begin - first_row) * padded + first, padded,
-                       static_cast<int>(end - begin), first + 2 * lanes <= padded ? 2 : 1, map.in_rows + p, row_numbers,
-                       count);
+    std::vector<int64_t> at(own.size());
+    for (size_t k = 0; k < own.size(); ++k) at[k] = map.s[own[k]];
+    for (int64_t last = segment; last < rows + segment; last += segment)
+      for (size_t k = 0; k < own.size(); ++k) {
+        const int32_t* high = map.out_rows + map.s[own[k] + 1];
+        const int64_t end =
+            last >= rows ? map.s[own[k] + 1] : std::lower_bound(map.out_rows + at[k], high, last) - map.out_rows;
+        T* sums = all_sums + k * size;
+        for (int64_t p = at[k]; p < end; p += chunk) {
+          const int64_t count = std::min(chunk, end - p);
+          if (copy)
+            for (int64_t i = 0; i < count; ++i) std::copy_n(g + map.out_rows[p + i] * cout, cout, copy + i * padded);
+          const T* source = copy ? copy : g;
+          const int32_t* source_rows = copy ? numbers : map.out_rows + p;
+          for (int64_t first = 0; first < padded; first += 2 * lanes)
+            for (int64_t tile = first_tile; tile < last_tile; ++tile) {
+              const int64_t from = cin * tile / tiles, to = cin * (tile + 1) / tiles;
+              kernel.outer(in + from, cin, source + first, padded, sums + (from - first_row) * padded + first, padded,
+                           static_cast<int>(to - from), first + 2 * lanes <= padded ? 2 : 1, map.in_rows + p,
+                           source_rows, count);
+            }
+        }
+        at[k] = end;
       }
-    }
-    for (int64_t r = first_row; r < last_row; ++r)
-      std::copy_n(sums + (r - first_row) * padded, cout, result + (k * cin + r) * cout);
+    for (size_t k = 0; k < own.size(); ++k)
+      for (int64_t r = first_row; r < last_row; ++r)
+        std::copy_n(all_sums + k * size + (r - first_row) * padded, cout, result + (own[k] * cin + r) * cout);
   });
   return out;
 }
