@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tsp3d.sparse import reference, reference_boxes
-from tsp3d.sparse.backends import STATUS
+from tsp3d.sparse.backends import STATUS as STATUS  # loads the compiled library, before the schemas are defined
 
 _MAP = "Tensor in_rows, Tensor out_rows, Tensor splits"
 SCHEMAS: dict[str, tuple[str, Callable]] = {
@@ -49,11 +49,14 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
 }
 
 _LIBRARY = torch.library.Library("tsp3d", "DEF")
+ON_REFERENCE: set[str] = set()  # operators that plain PyTorch serves on the CPU
 for _name, (_schema, _function) in SCHEMAS.items():
     _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(_name, _function, "CUDA")
-    if STATUS.name == "reference":
+    # Also where a library of an older build lacks the operator.
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(f"tsp3d::{_name}", "CPU"):
         _LIBRARY.impl(_name, _function, "CPU")
+        ON_REFERENCE.add(_name)
 
 _ops = torch.ops.tsp3d
 unique_coords = _ops.unique_coords
