@@ -72,9 +72,15 @@ def lookup(x: SparseTensor, coords: Tensor) -> Tensor:
     return ops.lookup(x.coords, coords.int().contiguous())
 
 
+def _weighted(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """(M, C) weighted sums of rows; half precision is summed in float32."""
+    wide = feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
+    return ops.interpolate(wide, rows, weights.to(wide.dtype)).to(feats.dtype)
+
+
 def _take(feats: Tensor, rows: Tensor) -> Tensor:
     """(M, C) rows of feats, zeros where the row is -1."""
-    return ops.interpolate(feats, rows[:, None], feats.new_ones(rows.shape[0], 1))
+    return _weighted(feats, rows[:, None], feats.new_ones(rows.shape[0], 1))
 
 
 def align_features(src: SparseTensor, dst_coords: Tensor) -> Tensor:
@@ -91,7 +97,7 @@ def interpolate(x: SparseTensor, points: Tensor) -> Tensor:
     if points.ndim != 2 or points.shape[1] != 4:
         raise ValueError(f"points must be (M, 4) [batch, x, y, z], got {tuple(points.shape)}")
     rows, weights = ops.interpolation_weights(x.coords, points.detach().contiguous(), x.stride)
-    return ops.interpolate(x.feats, rows, weights.to(x.dtype))
+    return _weighted(x.feats, rows, weights)
 
 
 def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:

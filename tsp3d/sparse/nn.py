@@ -102,6 +102,11 @@ class ConvTranspose3d(_ConvBase):
         return self._apply_map(x, target, x.coordinate_set.map_onto(target, self.kernel_size, self.stride))
 
 
+def _wide(feats: Tensor) -> Tensor:
+    """Half precision as float32, which the operators sum in."""
+    return feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
+
+
 class _Pool(nn.Module):
     def __init__(self, kernel_size: Size = 2, stride: int = 2):
         super().__init__()
@@ -116,7 +121,8 @@ class MaxPool3d(_Pool):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
-        return SparseTensor.over(ops.max_pool(x.feats, m.in_rows, m.out_rows, m.splits, len(target))[0], target)
+        best, _ = ops.max_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, len(target))
+        return SparseTensor.over(best.to(x.dtype), target)
 
 
 class AvgPool3d(_Pool):
@@ -124,9 +130,9 @@ class AvgPool3d(_Pool):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
-        total = ops.sum_pool(x.feats, m.in_rows, m.out_rows, m.splits, len(target))
+        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, len(target))
         count = torch.bincount(m.out_rows, minlength=len(target)).clamp_(min=1)
-        return SparseTensor.over(total / count[:, None], target)
+        return SparseTensor.over((total / count[:, None]).to(x.dtype), target)
 
 
 def _scene_map(x: SparseTensor) -> KernelMap:
@@ -140,8 +146,8 @@ class GlobalAvgPool3d(nn.Module):
 
     def forward(self, x: SparseTensor) -> Tensor:
         m = _scene_map(x)
-        total = ops.sum_pool(x.feats, m.in_rows, m.out_rows, m.splits, x.batch_size)
-        return total / x.counts.clamp(min=1)[:, None]
+        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, x.batch_size)
+        return (total / x.counts.clamp(min=1)[:, None]).to(x.dtype)
 
 
 class GlobalMaxPool3d(nn.Module):
@@ -149,7 +155,7 @@ class GlobalMaxPool3d(nn.Module):
 
     def forward(self, x: SparseTensor) -> Tensor:
         m = _scene_map(x)
-        return ops.max_pool(x.feats, m.in_rows, m.out_rows, m.splits, x.batch_size)[0]
+        return ops.max_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, x.batch_size)[0].to(x.dtype)
 
 
 class BatchNorm(nn.Module):

@@ -149,10 +149,11 @@ def gather_unique(
     if reduce == "first":
         merged = feats[order[starts[:-1]]]
     elif reduce in ("mean", "sum"):
-        share = torch.ones_like(inverse, dtype=feats.dtype)
+        wide = feats if feats.dtype == torch.float64 else feats.float()  # half precision is summed in float32
+        share = torch.ones_like(inverse, dtype=wide.dtype)
         if reduce == "mean":
-            share = (1.0 / starts.diff().to(feats.dtype))[inverse]
-        merged = ops.splat(feats.contiguous(), inverse[:, None], share[:, None], len(unique))
+            share = (1.0 / starts.diff().to(wide.dtype))[inverse]
+        merged = ops.splat(wide, inverse[:, None], share[:, None], len(unique)).to(feats.dtype)
     else:
         raise ValueError(f'reduce must be "mean", "sum" or "first", got {reduce!r}')
     return SparseTensor.over(merged, CoordinateSet(unique, stride, size)), inverse

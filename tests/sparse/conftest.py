@@ -1,0 +1,99 @@
+"""Coordinates, and for every operator some arguments: random ragged batches, a single voxel, and nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tsp3d.sparse import reference
+
+Samples = dict[str, list[tuple]]
+
+
+def random_coords(count: int, span: int, scenes: int = 3, seed: int = 0, sort: bool = True) -> Tensor:
+    """Rows in -span..span; the middle scene of the batch stays empty where there are three."""
+    generator = torch.Generator().manual_seed(seed)
+    coords = torch.randint(-span, span + 1, (count, 4), generator=generator, dtype=torch.int32)
+    coords[:, 0] = torch.randint(0, scenes, (count,), generator=generator, dtype=torch.int32)
+    if scenes == 3:
+        coords[coords[:, 0] == 1, 0] = 2
+    return reference.unique_coords(coords, 1)[0] if sort else coords
+
+
+@pytest.fixture
+def make_coords() -> Callable[..., Tensor]:
+    return random_coords
+
+
+def _map_samples() -> list[tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]]:
+    """(in coords, out coords, kernel map) of several kinds."""
+    samples = []
+    for count, span in ((400, 5), (1, 3), (0, 3)):
+        coords = random_coords(count, span)
+        cells = reference.unique_coords(coords, 2)[0]
+        samples.append((coords, coords, reference.kernel_map(coords, coords, (3, 3, 3), 1)))
+        samples.append((coords, cells, reference.kernel_map(coords, cells, (2, 2, 2), 1)))
+    return samples
+
+
+def _samples() -> Samples:
+    generator = torch.Generator().manual_seed(1)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    sets = [random_coords(300, 4), random_coords(1, 2), random_coords(0, 2)]
+    loose = [random_coords(300, 4, sort=False), random_coords(1, 2), random_coords(0, 2)]
+    samples: Samples = {
+        "unique_coords": [(c, step) for c in loose for step in (1, 2, 3)],
+        "is_coordinate_set": [(c,) for c in sets + loose[:1]],
+        "lookup": [(a, b) for a in sets for b in loose],
+        "merge_coords": [(a, b) for a in sets for b in (random_coords(200, 4, seed=5), sets[2])],
+        "dilate_coords": [(c, size, step) for c in sets for size, step in (([3, 3, 3], 1), ([2, 1, 4], 2))],
+        "kernel_map": [
+            (a, b, size, step)
+            for a, b in (
+                (sets[0], sets[0]),
+                (sets[0], random_coords(200, 4, seed=5)),
+                (sets[1], sets[0]),
+                (sets[2],) * 2,
+            )
+            for size, step in (([3, 3, 3], 1), ([2, 2, 2], 1), ([1, 3, 5], 2))
+        ],
+    }
+    for a, b, m in _map_samples():
+        new_in = torch.where(randn(len(a)) > 0, 1, 0).cumsum(0).int() - 1
+        new_out = torch.where(torch.arange(len(b)) % 3 == 0, -1, torch.arange(len(b))).int()
+        samples.setdefault("filter_map", []).append((*m, new_in, new_out))
+        scenes = torch.arange(4, dtype=torch.int32)
+        offsets = [torch.searchsorted(c[:, 0].contiguous(), scenes) for c in (a, b)]
+        samples.setdefault("replicate_map", []).append((*m, *offsets, torch.tensor([2, 0, 0, 1])))
+        volume = len(m[2]) - 1
+        for cin, cout in ((6, 64), (9, 1), (33, 48)):
+            weight = randn(volume, cin, cout) / (volume * cin) ** 0.5
+            samples.setdefault("conv", []).append((randn(len(a), cin), weight, *m, len(b)))
+            samples.setdefault("conv_weight_grad", []).append((randn(len(a), cin), randn(len(b), cout), *m))
+        feats = randn(len(a), 5).round(decimals=1)  # with ties
+        samples.setdefault("sum_pool", []).append((feats, *m, len(b)))
+        samples.setdefault("max_pool", []).append((feats, *m, len(b)))
+        argmax = reference.max_pool(feats, *m, len(b))[1]
+        samples.setdefault("max_pool_grad", []).append((randn(len(b), 5), argmax, len(a)))
+        points = torch.cat([torch.randint(0, 3, (40, 1), generator=generator).float(), randn(40, 3) * 4], 1)
+        samples.setdefault("interpolation_weights", []).append((a, points, 1))
+        rows, weights = reference.interpolation_weights(a, points, 1)
+        samples.setdefault("interpolate", []).append((randn(len(a), 5), rows, weights))
+        samples.setdefault("splat", []).append((randn(40, 5), rows, weights, len(a)))
+    for columns in ((6, 6), (7, 7), (6, 7)):
+        boxes = [torch.rand(20, c, generator=generator) * 2 for c in columns]
+        samples.setdefault("box_iou_3d", []).extend([(boxes[0], boxes[1]), (boxes[0], boxes[1][:0])])
+        samples.setdefault("nms_3d", []).append((boxes[0], boxes[1][:, 0].contiguous(), 0.1))
+    samples["nms_3d"].append((torch.zeros(0, 7), torch.zeros(0), 0.1))
+    return samples
+
+
+@pytest.fixture(scope="session")
+def samples() -> Samples:
+    return _samples()

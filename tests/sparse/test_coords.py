@@ -1,0 +1,199 @@
+"""Coordinate sets: set operations, voxelisation, and kernel maps that are derived instead of built."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsp3d import sparse
+from tsp3d.sparse import CoordinateSet, KernelMap, SparseTensor, nn, reference
+
+ROWS = st.lists(st.tuples(st.integers(0, 2), *[st.integers(-3, 3)] * 3), max_size=20)
+
+
+def tensor_of(rows, stride=1):
+    coords = torch.tensor(rows, dtype=torch.int32).reshape(-1, 4)
+    coords[:, 1:] *= stride
+    return SparseTensor.from_unsorted(torch.randn(len(coords), 2), coords, stride, batch_size=3)
+
+
+def rows_of(x):
+    return [tuple(row) for row in x.coords.tolist()]
+
+
+def assert_same_map(a: KernelMap, b: KernelMap):
+    for name in ("in_rows", "out_rows", "splits"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
+
+
+@given(ROWS, ROWS)
+def test_union_difference_and_lookup(first, second):
+    a, b = tensor_of(first), tensor_of(second)
+    both = sparse.union(a, b)
+    assert rows_of(both) == sorted({*first, *second})
+    in_a, in_b = dict(zip(rows_of(a), a.feats)), dict(zip(rows_of(b), b.feats))
+    for row, feats in zip(rows_of(both), both.feats, strict=True):
+        assert torch.equal(feats, in_a.get(row, torch.zeros(2)) + in_b.get(row, torch.zeros(2)))
+    assert sparse.difference_mask(a, b).tolist() == [row not in in_b for row in rows_of(a)]
+    found = sparse.lookup(b, a.coords)
+    assert found.tolist() == [rows_of(b).index(row) if row in in_b else -1 for row in rows_of(a)]
+    aligned = sparse.align_features(b, a.coords)
+    assert all(torch.equal(v, in_b.get(row, torch.zeros(2))) for row, v in zip(rows_of(a), aligned, strict=True))
+
+
+def test_union_is_differentiable(make_coords):
+    a, b = make_coords(50, 2), make_coords(50, 2, seed=9)
+    x = SparseTensor(torch.randn(len(a), 3, requires_grad=True), a, batch_size=3)
+    y = SparseTensor(torch.randn(len(b), 3, requires_grad=True), b, batch_size=3)
+    both = sparse.union(x, y)
+    grad = torch.randn_like(both.feats)
+    ga, gb = torch.autograd.grad(both.feats, (x.feats, y.feats), grad)
+    assert torch.equal(ga, grad[sparse.lookup(both, a)]) and torch.equal(gb, grad[sparse.lookup(both, b)])
+
+
+def test_sets_of_different_stride_do_not_mix(make_coords):
+    x = SparseTensor(torch.zeros(1, 1), torch.zeros(1, 4, dtype=torch.int32), stride=2)
+    y = SparseTensor(torch.zeros(1, 1), torch.zeros(1, 4, dtype=torch.int32), stride=4)
+    with pytest.raises(ValueError, match="same stride, got 2 and 4"):
+        sparse.union(x, y)
+
+
+MAPS = [("conv_map", ((3, 3, 3), 1, 1)), ("conv_map", ((3, 3, 3), 1, 2)), ("conv_map", ((2, 2, 2), 2, 1)),
+        ("conv_map", ((3, 3, 3), 2, 1)), ("generative_map", ((3, 3, 3), 2))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "arguments"), MAPS)
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+def test_pruned_maps_equal_rebuilt_ones(make_coords, method, arguments, share):
+    coords = make_coords(400, 4)
+    coords[:, 1:] *= 2
+    whole = CoordinateSet(coords, 2, 3)
+    getattr(whole, method)(*arguments)
+    pruned = whole.pruned(torch.rand(len(whole)) < share)
+    fresh = CoordinateSet(pruned.coords, 2, 3)
+    target, derived = getattr(pruned, method)(*arguments)
+    expected_target, expected = getattr(fresh, method)(*arguments)
+    assert torch.equal(target.coords, expected_target.coords) and target.stride == expected_target.stride
+    assert_same_map(derived, expected)
+
+
+@pytest.mark.parametrize(("method", "arguments"), MAPS)
+@pytest.mark.parametrize("index", [[2, 2, 0, 1, 0], [1], [], [0, 1, 2]])
+def test_replicated_maps_equal_rebuilt_ones(make_coords, method, arguments, index):
+    coords = make_coords(300, 4)
+    coords[:, 1:] *= 2
+    copies = CoordinateSet(coords, 2, 3).replicated(torch.tensor(index, dtype=torch.int64))
+    fresh = CoordinateSet(copies.coords, 2, len(index))
+    assert bool(sparse.ops.is_coordinate_set(copies.coords))
+    target, derived = getattr(copies, method)(*arguments)
+    expected_target, expected = getattr(fresh, method)(*arguments)
+    assert torch.equal(target.coords, expected_target.coords) and target.batch_size == expected_target.batch_size
+    assert_same_map(derived, expected)
+
+
+def test_pruning_copies_uses_the_copied_maps(make_coords, monkeypatch):
+    x = SparseTensor(torch.randn(200, 4), reference.unique_coords(make_coords(600, 5, scenes=1), 1)[0][:200])
+    conv = nn.Conv3d(4, 4)
+    conv(x)
+    copies = sparse.replicate(x, 5)
+    mask = torch.rand(len(copies)) < 0.5
+    expected = conv(SparseTensor(copies.feats[mask], copies.coords[mask], batch_size=5)).feats
+    monkeypatch.setattr(KernelMap, "build", None)  # a search for pairs would fail
+    pruned = copies.prune(mask)
+    assert torch.equal(conv(copies).feats, conv(x).feats.repeat(5, 1))
+    assert torch.equal(conv(pruned).feats, expected)
+
+
+def test_maps_are_shared_by_tensors_over_the_same_voxels(make_coords):
+    coords = make_coords(100, 3)
+    x = SparseTensor(torch.randn(len(coords), 2), coords)
+    size = (3, 3, 3)
+    assert x.coordinate_set.conv_map(size)[1] is x.replace(x.feats * 2).coordinate_set.conv_map(size)[1]
+    pooled, strided = nn.MaxPool3d(2, 2)(x), nn.Conv3d(2, 2, 3, 2)(x)
+    assert pooled.coordinate_set is strided.coordinate_set  # so that they can be added
+    assert torch.equal((pooled + strided).feats, pooled.feats + strided.feats)
+
+
+def test_replicate_counts_and_features(make_coords):
+    coords = make_coords(60, 3)
+    x = SparseTensor(torch.randn(len(coords), 2), coords, batch_size=3)
+    copies = sparse.replicate(x, torch.tensor([2, 1, 2]))
+    assert copies.counts.tolist() == x.counts[[2, 1, 2]].tolist() and x.counts[1] == 0
+    last = x.feats[x.batch == 2]
+    assert torch.equal(copies.feats, torch.cat([last, last]))
+    assert sparse.replicate(x, 2).counts.tolist() == x.counts.repeat_interleave(2).tolist()
+    with pytest.raises(ValueError, match="scene indices"):
+        sparse.replicate(x, torch.tensor([3]))
+
+
+@pytest.mark.parametrize("reduce", ["mean", "first", "sum"])
+def test_voxelize(reduce):
+    points = torch.tensor([[0.05, 0.05, 0.0], [-0.01, 0.0, 0.0], [0.09, 0.0, 0.0], [0.0, 0.0, 0.31], [0.05, 0.05, 0.0]])
+    feats = torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]], requires_grad=True)
+    x, rows = sparse.voxelize(points, feats, 0.1, torch.tensor([0, 0, 0, 0, 2]), batch_size=4, reduce=reduce)
+    assert rows_of(x) == [(0, -1, 0, 0), (0, 0, 0, 0), (0, 0, 0, 3), (2, 0, 0, 0)]
+    assert rows.tolist() == [1, 0, 1, 2, 3] and x.counts.tolist() == [3, 0, 1, 0]
+    assert x.feats[:, 0].tolist() == [2.0, {"mean": 2.0, "first": 1.0, "sum": 4.0}[reduce], 4.0, 5.0]
+    x.feats.sum().backward()
+    share = {"mean": [0.5, 0.5], "first": [1.0, 0.0], "sum": [1.0, 1.0]}[reduce]
+    assert feats.grad[:, 0].tolist() == [share[0], 1.0, share[1], 1.0, 1.0]
+
+
+def test_voxelize_nothing_and_bad_points():
+    x, rows = sparse.voxelize(torch.zeros(0, 3), torch.zeros(0, 5), 0.1, batch_size=2)
+    assert len(x) == 0 and x.counts.tolist() == [0, 0] and rows.shape == (0,)
+    with pytest.raises(ValueError, match="NaN"):
+        sparse.voxelize(torch.tensor([[0.0, float("nan"), 0.0]]), torch.zeros(1, 1), 0.1)
+    with pytest.raises(ValueError, match="check the unit"):
+        sparse.voxelize(torch.tensor([[1e12, 0.0, 0.0]]), torch.zeros(1, 1), 0.01)
+    with pytest.raises(ValueError, match="names? scene 3"):
+        sparse.voxelize(torch.zeros(1, 3), torch.zeros(1, 1), 0.1, torch.tensor([3]), batch_size=2)
+
+
+@pytest.mark.parametrize("implementation", ["engine", "reference"])
+def test_scenes_that_do_not_fit_in_keys_are_refused(implementation):
+    far = 2**30
+    coords = torch.tensor([[0, -far, -far, -far], [7, far, far, far]], dtype=torch.int32)
+    unique = sparse.ops.unique_coords if implementation == "engine" else reference.unique_coords
+    with pytest.raises(RuntimeError, match="do not fit in 64-bit keys"):
+        unique(coords, 1)
+    flat = torch.tensor([[0, -far, -far, 0], [0, far, far, 0]], dtype=torch.int32)  # a long thin scene does fit
+    assert torch.equal(unique(flat, 1)[0], flat)
+
+
+def test_tensor_refuses_what_does_not_match():
+    coords = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.int32)
+    with pytest.raises(ValueError, match="from_unsorted"):
+        SparseTensor(torch.zeros(2, 1), coords)
+    with pytest.raises(ValueError, match="from_unsorted"):
+        SparseTensor(torch.zeros(2, 1), coords[[0, 0]])
+    with pytest.raises(ValueError, match=r"\(N, 4\) int32"):
+        SparseTensor(torch.zeros(2, 1), coords.long())
+    with pytest.raises(ValueError, match=r"feats must be \(2, C\)"):
+        SparseTensor(torch.zeros(3, 1), coords.flip(0))
+    x = SparseTensor(torch.zeros(2, 1), coords.flip(0))
+    with pytest.raises(ValueError, match="mask must be"):
+        x.prune(torch.ones(2))
+    with pytest.raises(ValueError, match="takes 3 channels, got 1"):
+        nn.Conv3d(3, 3)(x)
+    with pytest.raises(ValueError, match="stride it divides"):
+        nn.GenerativeConvTranspose3d(1, 1)(x)
+
+
+def test_memory_is_freed_without_the_collector(make_coords):
+    import gc
+    import weakref
+
+    coords = make_coords(100, 3)
+    x = SparseTensor(torch.randn(len(coords), 2), coords)
+    y = nn.Conv3d(2, 2, 3, 2)(nn.Conv3d(2, 2)(x))
+    nn.ConvTranspose3d(2, 2)(y, like=x)
+    watched = weakref.ref(x.coordinate_set)
+    gc.disable()
+    try:
+        del x, y
+        assert watched() is None
+    finally:
+        gc.enable()
