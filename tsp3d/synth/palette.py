@@ -101,7 +101,7 @@ def dominant_color(rgb: NDArray[np.generic], intended: str | None = None, share:
     """
     if len(rgb) == 0:
         return None
-    values = rgb if len(rgb) <= 600 else rgb[:: len(rgb) // 600 + 1]
+    values = np.asarray(rgb if len(rgb) <= 600 else rgb[:: len(rgb) // 600 + 1], np.float64)
     distances = color_distances(values)
     median = color_distances(np.median(values, axis=0, keepdims=True))[0]
     best = int(median.argmin())
