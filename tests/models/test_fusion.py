@@ -57,3 +57,14 @@ def test_position_embedding_is_the_pointwise_convolution() -> None:
     xyz = torch.randn(5, 3)
     expected = embed.position_embedding_head(xyz.T[None])[0].T
     assert torch.allclose(embed(xyz), expected, atol=1e-6)
+
+
+def test_beginning_once_for_all_sentences_changes_nothing() -> None:
+    torch.manual_seed(0)
+    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0)).eval()
+    voxels, position, text = torch.randn(6, 16), torch.randn(6, 16), torch.randn(7, 16)
+    twice, at_twice = torch.cat([voxels, voxels]), torch.cat([position, position])
+    whole = stack(twice, at_twice, [6, 6], text, [3, 4])
+    shared = stack.begin(voxels, position, [6]).repeat(2, 1)
+    split = stack(shared, at_twice, [6, 6], text, [3, 4], begun=True)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole, split, strict=True))

@@ -160,8 +160,11 @@ class FusionLayer(nn.Module):
         self.self_attention_lang = SelfAttention(config)
         self.cross_layer = CrossAttention(config)
 
-    def forward(self, voxels: Tensor, position: Tensor, text: Tensor, plans: FusionPlans) -> tuple[Tensor, Tensor]:
-        voxels = self.self_attention_visual(voxels, position, plans.voxels)
+    def forward(
+        self, voxels: Tensor, position: Tensor, text: Tensor, plans: FusionPlans, begun: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if not begun:
+            voxels = self.self_attention_visual(voxels, position, plans.voxels)
         text = self.self_attention_lang(text, None, plans.text)
         return self.cross_layer(voxels, position, text, plans)
 
@@ -183,13 +186,27 @@ class FusionStack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.layers))
 
+    def begin(self, voxels: Tensor, position: Tensor, lengths: list[int]) -> Tensor:
+        """The first layer's attention among voxels, which no sentence enters: once for a scene serves all sentences."""
+        first: FusionLayer = self.layers[0]  # type: ignore[assignment]
+        return first.self_attention_visual(voxels, position, RaggedPlan(lengths, lengths, voxels.device))
+
     def forward(
-        self, voxels: Tensor, position: Tensor, voxel_lengths: list[int], text: Tensor, text_lengths: list[int]
+        self,
+        voxels: Tensor,
+        position: Tensor,
+        voxel_lengths: list[int],
+        text: Tensor,
+        text_lengths: list[int],
+        begun: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """voxels and position (N, C), text (T, C), ragged over the same Q sentences -> updated (voxels, text)."""
+        """voxels and position (N, C), text (T, C), ragged over the same Q sentences -> updated (voxels, text).
+
+        ``begun``: the voxels come from :meth:`begin`.
+        """
         plans = FusionPlans(voxel_lengths, text_lengths, voxels.device)
-        for layer in self.layers:
-            voxels, text = layer(voxels, position, text, plans)
+        for i, layer in enumerate(self.layers):
+            voxels, text = layer(voxels, position, text, plans, begun and i == 0)
         return voxels, text
 
 

@@ -140,10 +140,17 @@ class GroundingHead(nn.Module):
         forced = None
         if focus is not None and pruning.enabled and pruning.teacher_forcing > 0:
             forced = torch.rand(len(scene), device=scene.device) < pruning.teacher_forcing  # (Q,)
-        x = upsampled = sparse.replicate(levels[2], scene)
+        coarse = levels[2]
+        begun = not self._exceeds(coarse, pruning.stack_max[1])
+        if begun:  # what no sentence enters is done once for all sentences of a scene
+            at = positions(coarse, self.config.voxel_size, self._half)
+            stack: FusionStack = self.keep_trans[1]  # type: ignore[assignment]
+            coarse = coarse.replace(stack.begin(coarse.feats, self.pos_embed(at), coarse.counts.tolist()))
+        x = upsampled = sparse.replicate(coarse, scene)
         probability = x.replace(torch.ones(len(x.feats), 1, device=x.feats.device))
         for level in (2, 1):
-            x, text = self._attend(self.keep_trans[level - 1], x, text, text_lengths, pruning.stack_max[level - 1])
+            limit = pruning.stack_max[level - 1]
+            x, text = self._attend(self.keep_trans[level - 1], x, text, text_lengths, limit, begun and level == 2)
             if pruning.enabled:
                 logits = self.keep_conv[level - 1](x).feats[:, 0]
                 logits = -logits if self.config.compat.prune_sign else logits
@@ -173,19 +180,23 @@ class GroundingHead(nn.Module):
         return HeadOutput(at, query, boxes, self.cls_conv(x).feats[:, 0], keep, completion, trace)
 
     def _attend(
-        self, stack: nn.Module, x: SparseTensor, text: Tensor, text_lengths: list[int], limit: int
+        self, stack: nn.Module, x: SparseTensor, text: Tensor, text_lengths: list[int], limit: int, begun: bool = False
     ) -> tuple[SparseTensor, Tensor]:
         """Runs an attention stack; in training on a random ``limit`` of each sentence's voxels, the rest pass by."""
         at = positions(x, self.config.voxel_size, self._half)
         counts = x.counts
-        if not (self.training and limit and int(counts.max()) > limit):
-            voxels, text = stack(x.feats, self.pos_embed(at), counts.tolist(), text, text_lengths)
+        if not self._exceeds(x, limit):
+            voxels, text = stack(x.feats, self.pos_embed(at), counts.tolist(), text, text_lengths, begun)
             return x.replace(voxels), text
         mask = top_mask(torch.rand(len(at), device=at.device), counts, limit)
         rows = mask.nonzero().squeeze(1)
         lengths = counts.clamp(max=limit).tolist()
         voxels, text = stack(x.feats[rows], self.pos_embed(at[rows]), lengths, text, text_lengths)
         return x.replace(x.feats.index_copy(0, rows, voxels)), text
+
+    def _exceeds(self, x: SparseTensor, limit: int) -> bool:
+        """Whether a training step has to leave voxels out of the attention stack."""
+        return self.training and limit > 0 and int(x.counts.max()) > limit
 
     def _forced(
         self, level: int, x: SparseTensor, scores: Tensor, focus: Focus | None, forced: Tensor | None

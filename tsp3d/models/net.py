@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tsp3d.data.collate import GroundingBatch
 
 RGB_MEAN = (109.8 / 256, 97.2 / 256, 83.8 / 256)
+MIN_INSIDE = 8  # a sentence without a target must not outweigh those that have one
 SENTENCES_AT_ONCE = 32  # at inference, to bound memory
 
 
@@ -251,7 +252,8 @@ class GroundingNet(nn.Module):
             # Focal over the number of voxels inside, per sentence, a third per level, mean over sentences.
             per_voxel = L.focal_loss(kept.logits, inside)
             total = per_voxel.new_zeros(sentences).index_add(0, kept.query, per_voxel)
-            number = per_voxel.new_zeros(sentences).index_add(0, kept.query, inside).clamp(min=1)
+            number = per_voxel.new_zeros(sentences).index_add(0, kept.query, inside)
+            number = number.clamp(min=MIN_INSIDE)
             losses[f"keep{level}"] = self.config.loss.keep * (total / number).mean() / 3
         return losses
 
