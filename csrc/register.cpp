@@ -29,6 +29,7 @@ STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) {
   m.impl("max_pool", TORCH_BOX(&tsp3d::max_pool));
   m.impl("max_pool_grad", TORCH_BOX(&tsp3d::max_pool_grad));
   m.impl("merge_coords", TORCH_BOX(&tsp3d::merge_coords));
+  m.impl("merge_feats", TORCH_BOX(&tsp3d::merge_feats));
   m.impl("nms_3d", TORCH_BOX(&tsp3d::nms_3d));
   m.impl("replicate_map", TORCH_BOX(&tsp3d::replicate_map));
   m.impl("splat", TORCH_BOX(&tsp3d::splat));

@@ -37,4 +37,40 @@ std::tuple<Tensor, Tensor, Tensor> merge_coords(const Tensor& a_, const Tensor& 
   return {coords, rows_a, rows_b};
 }
 
+namespace {
+
+template <class T>
+Tensor merge_feats_t(const Tensor& a_, const Tensor& b_, const Tensor& rows_a, const Tensor& rows_b) {
+  const Tensor a = dense<T>(a_, "a"), b = dense<T>(b_, "b");
+  const int64_t rows = rows_a.size(0), channels = a.size(1);
+  const T *fa = data<T>(a), *fb = data<T>(b);
+  const int64_t *ra = data<int64_t>(rows_a), *rb = data<int64_t>(rows_b);
+  Tensor out = make<T>(a, {rows, channels});
+  T* result = mutable_data<T>(out);
+  parallel_ranges(rows, rows * channels, [&](int64_t begin, int64_t end) {
+    for (int64_t u = begin; u < end; ++u) {
+      T* target = result + u * channels;
+      const T *source_a = fa + ra[u] * channels, *source_b = fb + rb[u] * channels;
+      if (ra[u] >= 0 && rb[u] >= 0)
+        for (int64_t c = 0; c < channels; ++c) target[c] = source_a[c] + source_b[c];
+      else if (ra[u] >= 0 || rb[u] >= 0)
+        std::copy_n(ra[u] >= 0 ? source_a : source_b, channels, target);
+      else
+        std::fill_n(target, channels, T(0));
+    }
+  });
+  return out;
+}
+
+}  // namespace
+
+Tensor merge_feats(const Tensor& a, const Tensor& b, const Tensor& rows_a_, const Tensor& rows_b_) {
+  STD_TORCH_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(1), "tsp3d: the features differ in channels");
+  STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), "tsp3d: the features differ in dtype");
+  const Tensor rows_a = dense<int64_t>(rows_a_, "rows_a"), rows_b = dense<int64_t>(rows_b_, "rows_b");
+  STD_TORCH_CHECK(rows_a.size(0) == rows_b.size(0), "tsp3d: rows_a and rows_b differ in length");
+  return dispatch_real(a, "merge_feats",
+                       [&](auto zero) { return merge_feats_t<decltype(zero)>(a, b, rows_a, rows_b); });
+}
+
 }  // namespace tsp3d

@@ -52,6 +52,11 @@ def _samples() -> Samples:
         "is_coordinate_set": [(c,) for c in sets + loose[:1]],
         "lookup": [(a, b) for a in sets for b in loose],
         "merge_coords": [(a, b) for a in sets for b in (random_coords(200, 4, seed=5), sets[2])],
+        "merge_feats": [
+            (randn(len(a), 3), randn(len(b), 3), *reference.merge_coords(a, b)[1:])
+            for a in sets
+            for b in (random_coords(200, 4, seed=5), sets[2])
+        ],
         "dilate_coords": [(c, size, step) for c in sets for size, step in (([3, 3, 3], 1), ([2, 1, 4], 2))],
         "kernel_map": [
             (a, b, size, step)

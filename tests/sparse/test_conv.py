@@ -63,6 +63,7 @@ def test_submanifold_equals_dense(make_coords, size, dilation):
     coords = make_coords(500, SPAN)
     feats = torch.randn(len(coords), 6, dtype=torch.float64, requires_grad=True)
     conv = nn.Conv3d(6, 9, size, dilation=dilation, bias=True).double()
+    assert conv.bias is not None
     out = conv(SparseTensor(feats, coords, batch_size=3)).feats
     padding = [s // 2 * dilation for s in size]
     dense = F.conv3d(densify(feats, coords), dense_weight(conv.kernel, size), conv.bias[0], 1, padding, dilation)

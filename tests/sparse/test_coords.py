@@ -138,7 +138,7 @@ def test_voxelize(reduce):
     assert x.feats[:, 0].tolist() == [2.0, {"mean": 2.0, "first": 1.0, "sum": 4.0}[reduce], 4.0, 5.0]
     x.feats.sum().backward()
     share = {"mean": [0.5, 0.5], "first": [1.0, 0.0], "sum": [1.0, 1.0]}[reduce]
-    assert feats.grad[:, 0].tolist() == [share[0], 1.0, share[1], 1.0, 1.0]
+    assert feats.grad is not None and feats.grad[:, 0].tolist() == [share[0], 1.0, share[1], 1.0, 1.0]
 
 
 def test_voxelize_nothing_and_bad_points():

@@ -57,7 +57,9 @@ def union(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     if a.coordinate_set is b.coordinate_set:
         return a.replace(a.feats + b.feats)
     coords, rows_a, rows_b = ops.merge_coords(a.coords, b.coords)
-    feats = _take(a.feats, rows_a) + _take(b.feats, rows_b)
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    wide = dtype if dtype == torch.float64 else torch.float32
+    feats = ops.merge_feats(a.feats.to(wide), b.feats.to(wide), rows_a, rows_b).to(dtype)
     return SparseTensor.over(feats, CoordinateSet(coords, a.stride, max(a.batch_size, b.batch_size)))
 
 

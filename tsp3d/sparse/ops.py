@@ -20,6 +20,7 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
     "is_coordinate_set": ("(Tensor coords) -> Tensor", reference.is_coordinate_set),
     "lookup": ("(Tensor coords, Tensor query) -> Tensor", reference.lookup),
     "merge_coords": ("(Tensor a, Tensor b) -> (Tensor, Tensor, Tensor)", reference.merge_coords),
+    "merge_feats": ("(Tensor a, Tensor b, Tensor rows_a, Tensor rows_b) -> Tensor", reference.merge_feats),
     "dilate_coords": ("(Tensor coords, int[] kernel_size, int step) -> Tensor", reference.dilate_coords),
     "kernel_map": (
         "(Tensor in_coords, Tensor out_coords, int[] kernel_size, int step) -> (Tensor, Tensor, Tensor)",
@@ -63,6 +64,7 @@ unique_coords = _ops.unique_coords
 is_coordinate_set = _ops.is_coordinate_set
 lookup = _ops.lookup
 merge_coords = _ops.merge_coords
+merge_feats = _ops.merge_feats
 dilate_coords = _ops.dilate_coords
 kernel_map = _ops.kernel_map
 filter_map = _ops.filter_map
@@ -119,6 +121,11 @@ def _(a, b):
     size = _unknown_size()
     rows = (a.new_empty(size, dtype=torch.int64), a.new_empty(size, dtype=torch.int64))
     return a.new_empty(size, 4), *rows
+
+
+@torch.library.register_fake("tsp3d::merge_feats", lib=_LIBRARY)
+def _(a, b, rows_a, rows_b):
+    return a.new_empty(rows_a.shape[0], a.shape[1])
 
 
 @torch.library.register_fake("tsp3d::dilate_coords", lib=_LIBRARY)
@@ -242,6 +249,21 @@ def _max_pool_backward(ctx, grad, _):
     return max_pool_grad(grad, ctx.saved_tensors[0], ctx.num_in), None, None, None, None
 
 
+def _merge_setup(ctx, inputs, output):
+    a, b, rows_a, rows_b = inputs
+    ctx.save_for_backward(rows_a, rows_b)
+    ctx.sizes = (a.shape[0], b.shape[0])
+
+
+def _merge_backward(ctx, grad):
+    one = grad.new_ones(grad.shape[0], 1)
+    grads = [
+        splat(grad, rows[:, None], one, size) if needed else None
+        for rows, size, needed in zip(ctx.saved_tensors, ctx.sizes, ctx.needs_input_grad, strict=False)
+    ]
+    return *grads, None, None
+
+
 def _interpolate_setup(ctx, inputs, output):
     ctx.save_for_backward(*inputs)
 
@@ -281,6 +303,7 @@ _GRADIENTS = {
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),
     "sum_pool": (_sum_pool_backward, _sum_pool_setup),
     "max_pool": (_max_pool_backward, _max_pool_setup),
+    "merge_feats": (_merge_backward, _merge_setup),
     "interpolate": (_interpolate_backward, _interpolate_setup),
     "splat": (_splat_backward, _splat_setup),
 }

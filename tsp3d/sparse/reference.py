@@ -114,6 +114,12 @@ def merge_coords(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return union, lookup(a, union), lookup(b, union)
 
 
+def merge_feats(a: Tensor, b: Tensor, rows_a: Tensor, rows_b: Tensor) -> Tensor:
+    """(U, C): a[rows_a] + b[rows_b], where a row of -1 counts as zero."""
+    one = a.new_ones(rows_a.shape[0], 1)
+    return interpolate(a, rows_a[:, None], one) + interpolate(b, rows_b[:, None], one)
+
+
 def dilate_coords(coords: Tensor, kernel_size: Sequence[int], step: int) -> Tensor:
     """Coordinate set of all rows moved by all kernel offsets times ``step``."""
     moves = torch.tensor([(0, *o) for o in kernel_offsets(kernel_size)], dtype=torch.int32, device=coords.device) * step
