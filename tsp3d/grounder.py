@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -293,8 +294,8 @@ def clean_text(text: str) -> str:
         raise UserError(f"a text must be a string, got {type(text).__name__}; say what to find, e.g. 'the brown chair'")
     valid = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates come from undecodable command lines
     words = " ".join("".join(c if c.isprintable() else " " for c in valid).split())
-    if not any(c.isalnum() for c in words):
-        raise UserError(f"the text {words!r} is empty: say what to find, e.g. 'the brown chair next to the desk'")
+    if all(c.isspace() or unicodedata.category(c)[0] in "PMC" for c in words):
+        raise UserError(f"the text {words!r} has no words: say what to find, e.g. 'the brown chair next to the desk'")
     if len(words) > MAX_TEXT:
         log.warning("the text has %d characters; only the first %d are read", len(words), MAX_TEXT)
         words = words[:MAX_TEXT]

@@ -62,7 +62,9 @@ def load_scan(
         for chunk in reader(path):
             collector.add(chunk)
         cloud = collector.finish()
-    except Exception as error:  # third-party parsers raise anything from struct.error to AssertionError
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # parsers raise anything, from struct.error to Rust's PanicException
         raise explain(source, error, kind) from error
     return prepare(cloud.xyz, cloud.rgb, up, unit, source)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 from pypcd4 import PointCloud
 
 from tsp3d.io.cloud import Chunk
-from tsp3d.io.errors import ScanError
+from tsp3d.io.errors import ScanError, one_line
 
 
 def read_pcd(path: Path) -> Iterator[Chunk]:
     """Points with the packed ``rgb``/``rgba`` field or separate r, g, b fields as colours."""
+    _check_header(path)
     data = PointCloud.from_path(str(path)).pc_data
     names = {name.lower(): name for name in data.dtype.names or ()}
     if not {"x", "y", "z"} <= set(names):
@@ -35,3 +37,33 @@ def _colours(data: np.ndarray, names: dict[str, str]) -> np.ndarray | None:
         if set(group) <= set(names):
             return np.stack([data[names[name]] for name in group], axis=1)
     return None
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that promises more than the file can hold: the parser would reserve all of it first."""
+    size = path.stat().st_size
+    fields: dict[str, list[str]] = {}
+    with path.open("rb") as file:
+        for _ in range(50):
+            line = file.readline(100_000)
+            words = line.decode("latin-1").split()
+            if words and not words[0].startswith("#"):
+                fields[words[0].upper()] = words[1:]
+            if not line or "DATA" in fields:
+                break
+        body = size - file.tell()
+        packed = struct.unpack("<II", file.read(8).ljust(8, b"\0"))
+    kind = " ".join(fields.get("DATA", [])).lower()
+    if kind not in ("ascii", "binary", "binary_compressed"):
+        raise ScanError(f"{path}: no PCD header that ends in DATA ascii, binary or binary_compressed; check the file")
+    try:
+        sizes = [int(value) for value in fields["SIZE"]]
+        counts = [int(value) for value in fields.get("COUNT", ["1"] * len(sizes))]
+        points = int(fields["POINTS"][0]) if "POINTS" in fields else int(fields["WIDTH"][0]) * int(fields["HEIGHT"][0])
+        row = sum(width * count for width, count in zip(sizes, counts, strict=True))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ScanError(f"{path}: the PCD header is damaged ({one_line(error)}); export the scan again") from error
+    needed = {"ascii": points * sum(counts) * 2 - 1, "binary": points * row, "binary_compressed": packed[0] + 8}[kind]
+    unpacked = packed[1] if kind == "binary_compressed" else points * row
+    if min([points, *sizes, *counts]) < 0 or needed > body or unpacked != points * row:
+        raise ScanError(f"{path}: the file does not hold the {points} points that its header promises; copy it again")

@@ -19,6 +19,7 @@ _FACES = ("vertex_indices", "vertex_index")
 
 def read_ply(path: Path) -> Iterator[Chunk]:
     """Vertices with their colours; of a mesh of few vertices, points sampled on its faces instead."""
+    _check_counts(path)
     data = _parse(path)
     if "vertex" not in data:
         raise ScanError(f"{path}: the PLY file has no 'vertex' element, so no points; export it as points or a mesh")
@@ -46,6 +47,22 @@ def _parse(path: Path) -> PlyData:
         except (PlyElementParseError, KeyError, ValueError):
             continue
     return PlyData.read(str(path))
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse a header that promises more than the file can hold: the parser would reserve all of it first."""
+    least, count = 0, 0
+    with path.open("rb") as file:
+        for _ in range(1000):
+            words = file.readline(10_000).decode("latin-1").split()
+            if words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal():
+                count = int(words[2])
+            elif words[:1] == ["property"]:
+                least += count  # a byte each, whatever the type
+            elif words == ["end_header"]:
+                break
+    if least > path.stat().st_size:
+        raise ScanError(f"{path}: the file is too short for what its header promises; export or copy it again")
 
 
 def _columns(rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
