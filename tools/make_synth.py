@@ -14,9 +14,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tsp3d.synth.dataset import SynthConfig, rewrite_sentences, write_dataset  # noqa: E402
+from tsp3d.synth.dataset import SynthConfig, rewrite_sentences, write_dataset
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Furniture for the room generator: library models and parametric ones behind one door, split for training and validation."""
+"""Furniture for the room generator: library models and parametric ones behind one door, split for train and val."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from tsp3d.synth import parametric_fixtures, parametric_seating, parametric_small, parametric_storage
+from tsp3d.synth import (
+    parametric_appliances,
+    parametric_fixtures,
+    parametric_seating,
+    parametric_small,
+    parametric_storage,
+)
 from tsp3d.synth.mesh import Mesh, Surface
 from tsp3d.synth.parametric import Paint, Shelf, build_parametric, choose_paint, parametric_classes
 from tsp3d.synth.sweethome import LibraryModel, find_libraries, is_validation, load_libraries
 
-_REGISTERED = (parametric_fixtures, parametric_seating, parametric_small, parametric_storage)
+_REGISTERED = (parametric_appliances, parametric_fixtures, parametric_seating, parametric_small, parametric_storage)
 
 FRONTLESS = frozenset(
-    {"stool", "bench", "table", "coffee table", "lamp", "plant", "box", "bag", "trash can", "rug", "pillow", "vase", "books",
-     "bottle", "curtain", "keyboard"}
-)  # fmt: skip
+    ("stool", "bench", "table", "coffee table", "lamp", "plant", "box", "bag", "trash can", "rug", "pillow", "vase")
+    + ("books", "bottle", "curtain", "keyboard")
+)
 """Classes without a front that a speaker would agree on."""
 
 _KEEP_COLORS = frozenset(
@@ -109,7 +115,7 @@ class AssetLibrary:
     def make(
         self, design: Design, rng: np.random.Generator, avoid: str | None = None, paint: Paint | None = None
     ) -> Asset:
-        """The design in a paint of its own: ``paint``, or one drawn from ``rng`` that is not of the colour ``avoid``."""
+        """The design in a paint of its own: ``paint``, or one drawn that is not of the colour ``avoid``."""
         name = design.key.split(":")[0]
         if design.library >= 0:
             return self._from_library(design, name, rng, avoid, paint)
@@ -214,7 +220,7 @@ def load_assets(folder: Path | None, cache: Path | None = None) -> list[LibraryM
     paths = find_libraries(folder)
     if folder is not None and not paths:
         raise FileNotFoundError(
-            f"{folder}: no .sh3f furniture library found; unpack Debian's sweethome3d-furniture there (dpkg -x), or leave "
-            "--assets out to use parametric furniture only"
+            f"{folder}: no .sh3f furniture library found; unpack Debian's sweethome3d-furniture there (dpkg -x), "
+            "or leave --assets out"
         )
     return load_libraries(paths, cache or default_cache())

@@ -189,10 +189,11 @@ class MeshBuilder:
             return np.sign(value) * np.abs(value) ** (2.0 / power)
 
         grid_u, grid_v = np.meshgrid(u, v, indexing="ij")
-        vertices = np.stack(
-            [soft(np.cos(grid_u)) * soft(np.cos(grid_v)), soft(np.cos(grid_u)) * soft(np.sin(grid_v)), soft(np.sin(grid_u))],
-            axis=-1,
-        ).reshape(-1, 3) * (np.array(size) / 2)  # fmt: skip
+        ring_radius = soft(np.cos(grid_u))
+        unit = np.stack(
+            [ring_radius * soft(np.cos(grid_v)), ring_radius * soft(np.sin(grid_v)), soft(np.sin(grid_u))], -1
+        )
+        vertices = unit.reshape(-1, 3) * (np.array(size) / 2)
         if tilt:
             cos, sin = np.cos(tilt), np.sin(tilt)
             vertices = vertices @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
@@ -205,7 +206,8 @@ class MeshBuilder:
         self.add(vertices + np.array(center), np.concatenate(faces), color, surface)
 
     def legs(
-        self, width: float, depth: float, height: float, thickness: float, color: Rgb, surface: Surface, round_: bool = False
+        self, width: float, depth: float, height: float, thickness: float, color: Rgb, surface: Surface,
+        round_: bool = False,
     ) -> None:  # fmt: skip
         """Four legs at the corners of a (width x depth) rectangle, from the floor to ``height``."""
         x, y = width / 2 - thickness / 2, depth / 2 - thickness / 2

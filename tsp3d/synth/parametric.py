@@ -1,7 +1,8 @@
 """Parametric furniture: every class of ``CLASSES`` in several styles, any size and colour, no licence.
 
-A model is fixed by (class, seed, split); its paint is chosen apart, so that a room can hold several equal chairs, or the
-same chair in two colours. Validation models never share a style combination or a band of a size's range with training.
+A model is fixed by (class, seed, split); its paint is chosen apart, so that a room can hold several equal chairs, or
+the same chair in two colours. Validation models never share a style combination or a band of a size's range with
+training.
 """
 
 from __future__ import annotations
@@ -80,21 +81,23 @@ _MAKERS: dict[str, tuple[Maker, dict[str, tuple[str, ...]], dict[str, float]]] =
 
 PAINTS: dict[str, tuple[str | None, Surface, dict[str, float]]] = {
     "wood": ("wooden", Surface.WOOD, {"brown": 5, "beige": 3, "white": 1.5, "black": 1}),
-    "painted": (None, Surface.PLAIN, {"white": 4, "gray": 2, "black": 1.5, "blue": 1, "green": 1, "red": 1, "beige": 1}),
-    "fabric": ("fabric", Surface.FABRIC, {"gray": 4, "blue": 3, "beige": 2.5, "green": 2, "red": 2, "brown": 1.5, "black": 1.5,
-               "white": 1.5, "yellow": 1, "orange": 1, "pink": 1, "purple": 1}),
+    "painted": (None, Surface.PLAIN, {"white": 4, "gray": 2, "black": 1.5, "blue": 1, "green": 1, "red": 1,
+                "beige": 1}),
+    "fabric": ("fabric", Surface.FABRIC, {"gray": 4, "blue": 3, "beige": 2.5, "green": 2, "red": 2, "brown": 1.5,
+               "black": 1.5, "white": 1.5, "yellow": 1, "orange": 1, "pink": 1, "purple": 1}),
     "leather": ("leather", Surface.PLAIN, {"black": 4, "brown": 4, "white": 1, "red": 1, "beige": 1}),
-    "plastic": ("plastic", Surface.PLAIN, {"white": 3, "black": 2, "red": 2, "gray": 2, "blue": 2, "green": 1.5, "orange": 1.5,
-                "yellow": 1.5, "pink": 0.7, "purple": 0.5}),
+    "plastic": ("plastic", Surface.PLAIN, {"white": 3, "black": 2, "red": 2, "gray": 2, "blue": 2, "green": 1.5,
+                "orange": 1.5, "yellow": 1.5, "pink": 0.7, "purple": 0.5}),
     "metal": ("metal", Surface.METAL, {"gray": 4, "black": 3, "white": 2, "red": 0.5, "blue": 0.5}),
     "dark": ("plastic", Surface.METAL, {"black": 5, "gray": 1}),
     "ceramic": (None, Surface.PLAIN, {"white": 9, "beige": 1}),
     "appliance": ("metal", Surface.PLAIN, {"white": 5, "gray": 4, "black": 2, "red": 0.5}),
-    "card": (None, Surface.PLAIN, {"brown": 5, "beige": 2, "white": 1.5, "blue": 0.8, "red": 0.5, "green": 0.5, "black": 0.5}),
+    "card": (None, Surface.PLAIN, {"brown": 5, "beige": 2, "white": 1.5, "blue": 0.8, "red": 0.5, "green": 0.5,
+             "black": 0.5}),
     "plant": (None, Surface.LEAF, {"green": 1}),
     "wall": (None, Surface.PLAIN, {"white": 1}),
-    "bright": (None, Surface.PLAIN, {"blue": 2, "red": 2, "green": 1.5, "yellow": 1.5, "white": 1.5, "black": 1, "orange": 1,
-               "purple": 1, "pink": 1, "brown": 1}),
+    "bright": (None, Surface.PLAIN, {"blue": 2, "red": 2, "green": 1.5, "yellow": 1.5, "white": 1.5, "black": 1,
+               "orange": 1, "purple": 1, "pink": 1, "brown": 1}),
     "brick": (None, Surface.BRICK, {"red": 1, "brown": 1, "gray": 1, "white": 1, "beige": 1}),
 }  # fmt: skip
 """Kinds of paint: material word, surface, weights of the colour names."""

@@ -1,4 +1,4 @@
-"""Parametric doors, windows, bathroom and kitchen fixtures and wall objects. Models face -y; their back (+y) is at the wall."""
+"""Parametric doors, windows, bathroom fixtures and wall objects. Models face -y; their back (+y) is at the wall."""
 
 from __future__ import annotations
 

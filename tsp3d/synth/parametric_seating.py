@@ -106,8 +106,8 @@ def _upholstered(b: MeshBuilder, p: Params, width: float, seats: int, depth: flo
         else:
             b.box((x, 0, (arm_height + lift) / 2), (arm, depth, arm_height - lift), color, surface)
     b.cushion(
-        (0, depth / 2 - back / 2, (height + seat) / 2 - 0.05), (width - 0.04, back, height - seat + 0.1), color, surface,
-        0.08, power=7,
+        (0, depth / 2 - back / 2, (height + seat) / 2 - 0.05), (width - 0.04, back, height - seat + 0.1), color,
+        surface, 0.08, power=7,
     )  # fmt: skip
     share = inner / seats
     for k in range(seats):

@@ -37,7 +37,7 @@ def splat(
 def save_preview(
     path: Path, xyz: NDArray[np.floating], rgb: NDArray[np.uint8], instance: NDArray[np.integer] | None = None
 ) -> None:
-    """A PNG with a top view (ceiling removed) and two perspective views; the last is coloured by instance where given."""
+    """A PNG with a top view (ceiling removed) and perspective views; the last is coloured by instance where given."""
     from PIL import Image
 
     low, high = xyz.min(axis=0), xyz.max(axis=0)

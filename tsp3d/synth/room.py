@@ -10,8 +10,9 @@ from tsp3d.synth.assets import AssetLibrary
 from tsp3d.synth.mesh import Mesh, Surface, merge
 from tsp3d.synth.palette import Rgb, sample_shade
 from tsp3d.synth.room_geometry import Finish, Outline, shell_mesh
+from tsp3d.synth.room_groups import decorate, doors, windows
 from tsp3d.synth.room_placement import Placed, Placer
-from tsp3d.synth.room_recipes import RECIPES, decorate, doors, windows
+from tsp3d.synth.room_recipes import RECIPES
 
 MAX_OBJECTS = 40
 

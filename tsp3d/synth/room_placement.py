@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsp3d.synth.assets import Asset, AssetLibrary, Design
-from tsp3d.synth.parametric import Shelf
 from tsp3d.synth.room_geometry import Footprint, Outline, Wall, overlap
 
 
@@ -85,7 +84,7 @@ class Placer:
 
     def against_wall(
         self, asset: Asset, clearance: float = 0.5, z: float = 0.0, gap: float | None = None, tries: int = 8,
-        wall: Wall | None = None, along: float | None = None, jitter: float = 0.0, support: str = "floor", corner: bool = False,
+        wall: Wall | None = None, along: float | None = None, support: str = "floor", corner: bool = False,
         reserve: bool = True,
     ) -> int | None:  # fmt: skip
         """With its back to a wall, ``clearance`` metres in front kept free; None where no place was found."""
@@ -95,11 +94,7 @@ class Placer:
                 continue
             for _ in range(tries):
                 low, high = dx / 2 + 0.01, candidate.length - dx / 2 - 0.01
-                place = (
-                    float(self.rng.uniform(low, high))
-                    if along is None
-                    else along + float(self.rng.uniform(-jitter, jitter))
-                )
+                place = float(self.rng.uniform(low, high)) if along is None else along
                 if corner:
                     place = low + 0.02 if self.rng.random() < 0.5 else high - 0.02
                 space = float(self.rng.uniform(0.015, 0.06)) if gap is None else gap
@@ -173,10 +168,10 @@ class Placer:
         return self.put(asset, x, y, 0.0, f.yaw)
 
     def at_front(
-        self, asset: Asset, piece: int, along: float, side: float = -np.pi / 2, gap: float = 0.1, face: bool = True, turn: float = 0.25,
-        tuck: bool = True,
+        self, asset: Asset, piece: int, along: float, side: float = -np.pi / 2, gap: float = 0.1,
+        turn: float = 0.25, tuck: bool = True,
     ) -> int | None:  # fmt: skip
-        """At a side of a piece, facing it: a chair at a desk or table. ``side`` is the outward direction in the piece's frame."""
+        """At a side of a piece, facing it, as chairs do. ``side`` is the outward direction in the piece's frame."""
         f = self.placed[piece].footprint
         dy = asset.mesh.size[1]
         half = f.half_y if abs(np.sin(side)) > 0.5 else f.half_x
@@ -185,20 +180,20 @@ class Placer:
         cos, sin = np.cos(f.yaw), np.sin(f.yaw)
         x, y = float(f.x + cos * local[0] - sin * local[1]), float(f.y + sin * local[0] + cos * local[1])
         # The front (-y) looks back at the piece, against the outward direction.
-        yaw = float(f.yaw + side - np.pi / 2 if face else f.yaw + side + np.pi / 2) + float(self.rng.normal(0, turn))
+        yaw = float(f.yaw + side - np.pi / 2) + float(self.rng.normal(0, turn))
         ignore = (piece,) if tuck else ()
         if not self.free(self.footprint(asset, x, y, 0.0, yaw), ignore=ignore, reserved=False):
             return None
         return self.put(asset, x, y, 0.0, yaw, neighbour=piece)
 
     def on_top(
-        self, asset: Asset, piece: int, at: str = "any", yaw: float | None = None, shelf: Shelf | None = None, labelled: bool = True,
+        self, asset: Asset, piece: int, at: str = "any", yaw: float | None = None, labelled: bool = True,
         tries: int = 8,
     ) -> int | None:  # fmt: skip
         """On a shelf of a piece. ``at`` is "any", "back", "front", "center" or "ends"."""
         parent = self.placed[piece]
         dx, dy, dz = asset.mesh.size
-        shelves = [shelf] if shelf else list(parent.asset.shelves)
+        shelves = list(parent.asset.shelves)
         self.rng.shuffle(shelves)  # type: ignore[arg-type]
         for place in shelves:
             turned = 0.0 if yaw is None else yaw

@@ -1,4 +1,4 @@
-"""A virtual hand-held depth camera: walks through a room, and fuses what it sees into a coloured, labelled point cloud."""
+"""A virtual hand-held depth camera: walks through a room and fuses what it sees into a coloured, labelled cloud."""
 
 from __future__ import annotations
 

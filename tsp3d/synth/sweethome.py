@@ -1,7 +1,7 @@
 """Furniture of the Sweet Home 3D libraries (``.sh3f``): catalogue, OBJ models, classes.
 
-The libraries come with Debian's package ``sweethome3d-furniture`` and from the Sweet Home 3D project; they are read where
-the user has them and never shipped. A prepared library (decimated, coloured per face) is cached as one ``.npz``.
+The libraries come with Debian's package ``sweethome3d-furniture`` and from the Sweet Home 3D project; they are read
+where the user has them and never shipped. A prepared library (decimated, coloured per face) is cached as one ``.npz``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ CACHE_VERSION = 3
 _SKIP_CATEGORIES = {"Exterior", "Vehicles", "Characters", "Staircases"}
 # (category pattern, name pattern, class); the first match decides, "" leaves the model out.
 _RULES: tuple[tuple[str, str, str], ...] = (
-    (".", r"children|child chair|baby|hospital|mezzanine|bunk|crib|class seat|corner cabinet|corner bath|armchair ottoman", ""),
+    (".", r"children|child chair|baby|hospital|mezzanine|bunk|crib|class seat|corner cabinet", ""),
+    (".", r"corner bath|armchair ottoman", ""),
     ("Office", r"^(armchair|chair)$", "office chair"),
     (".", r"armchair|winchester armchair", "armchair"),
     (".", r"stool|bar chair|puff", "stool"),
@@ -44,7 +45,8 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("Bedroom", r"\bbed$", "bed"),
     (".", r"desk lamp|^lamp$|little lamp|pedestal vase lamp", "lamp"),
     (".", r"pendant lamp|hanging light|chandelier", "lamp:ceiling"),
-    (".", r"technical table|table tennis|football table|pool table|bar table|dressing table|changing table|trestles", ""),
+    (".", r"technical table|table tennis|football table|pool table|bar table", ""),
+    (".", r"dressing table|changing table|trestles", ""),
     (".", r"desk( table)?$|wooden desk", "desk"),
     (".", r"table$|table with tablecloth", "table"),
     (".", r"bookcase|shelves$|vertical shelves", "bookshelf"),
@@ -83,8 +85,10 @@ _RULES: tuple[tuple[str, str, str], ...] = (
      r"|apples|bread|pot$|kettle|jar|helmet|ball$|penbox|letter tray|folded clothes|aquarium|doll", "clutter"),
 )  # fmt: skip
 # Plausible largest extents (metres) of a class; models beyond them are left out.
-_LARGEST: dict[str, float] = {"chair": 1.25, "stool": 1.2, "plant": 1.6, "box": 1.05, "table": 2.4, "desk": 2.0, "bookshelf": 2.3,
-                              "clutter": 0.6, "oven": 1.15, "sink": 1.3, "radiator": 1.5, "armchair": 1.3, "sofa": 3.0}  # fmt: skip
+_LARGEST: dict[str, float] = {
+    "chair": 1.25, "stool": 1.2, "plant": 1.6, "box": 1.05, "table": 2.4, "desk": 2.0, "bookshelf": 2.3, "clutter": 0.6,
+    "oven": 1.15, "sink": 1.3, "radiator": 1.5, "armchair": 1.3, "sofa": 3.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def _texture_or_color(
 
 
 def read_obj(archive: zipfile.ZipFile, path: str, names: dict[str, str]) -> tuple[Mesh, NDArray[np.uint8]] | None:
-    """An OBJ model as a mesh (z up, facing -y, in the file's unit) with its faces' material ranks; None where it is empty."""
+    """An OBJ model as a mesh (z up, facing -y, in the file's unit) with its faces' material ranks; None if empty."""
     folder = posixpath.dirname(path)
     vertices: list[list[float]] = []
     uvs: list[list[float]] = []
