@@ -15,6 +15,7 @@ from tsp3d.sparse.functional import (
     voxelize,
 )
 from tsp3d.sparse.kernel_map import KernelMap
+from tsp3d.sparse.memory import keep_freed_memory
 from tsp3d.sparse.tensor import SparseTensor
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "box_iou_3d",
     "difference_mask",
     "interpolate",
+    "keep_freed_memory",
     "lookup",
     "nms_3d",
     "nn",
