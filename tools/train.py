@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from rich.logging import RichHandler
 
 from tsp3d.data import PreparedScenes
+from tsp3d.sparse import keep_freed_memory
 from tsp3d.training import load_train_config, train
 
 
@@ -30,6 +31,7 @@ def main(
     terminal = [RichHandler(show_path=False)] if sys.stderr.isatty() else None  # rich would wrap lines in a file
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=terminal)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loader's workers are forked
+    keep_freed_memory()
     try:
         settings = load_train_config(config, overrides)
         if settings.threads:
