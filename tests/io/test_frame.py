@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsp3d.io import Frame, Scan, UserError
+from tsp3d.io import Frame, Scan, ScanError, UserError
 from tsp3d.io.frame import UNITS, UP_ROTATIONS, leveling_shift, plausibility_warning
 
 AXIS = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1), "-x": (-1, 0, 0), "-y": (0, -1, 0), "-z": (0, 0, -1)}
@@ -82,5 +82,12 @@ def test_a_camera_frame_names_the_flag(room):
 
 def test_warnings_reach_the_log_with_the_name(room, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
-        Scan.from_arrays(room[0] * 1000, source="big.ply")
-    assert "big.ply" in caplog.text and "--unit mm" in caplog.text
+        Scan.from_arrays(room[0] / 100, source="small.ply")
+    assert "small.ply" in caplog.text and "--unit" in caplog.text
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1000, "mm"), (100, "cm")])
+def test_the_wrong_unit_is_refused_where_it_would_take_hours(room, scale: float, unit: str):
+    with pytest.raises(ScanError, match=f"far.ply.*--unit {unit}"):
+        Scan.from_arrays(room[0] * scale, source="far.ply")
+    assert len(Scan.from_arrays(room[0] * scale, unit=unit)) == len(room[0])

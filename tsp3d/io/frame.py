@@ -26,8 +26,8 @@ UP_ROTATIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 """For each up axis of a file, the rotation that turns it to +z."""
 
-MAX_EXTENT_M = 10_000.0
-"""No room is larger; beyond it coordinates lose their millimetres in float32."""
+MAX_EXTENT_M = 100.0
+"""No room is larger. Beyond it voxels are so many that grounding would take hours; the likely cause is the unit."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
     if size > 60.0 or size < 0.3:
         better = _better_unit(size / UNITS[unit], unit)
         advice = f"if the file is in {better}, pass --unit {better}" if better else "check the file's unit (--unit)"
-        return f"the scan measures {text} m (x, y, z), which is no room: {advice}"
+        if size > 60.0:
+            advice += "; if it is that large, cut it into rooms"
+        return f"the scan measures {text} m (x, y, z), too {'large' if size > 60.0 else 'small'} for a room: {advice}"
     if up == "z" and len(xyz) >= 1000:
         # A depth camera's own frame: everything lies in front of the origin (+z), and around its x and y.
         if low[2] > 0.2 and (low[:2] < 0).all() and (high[:2] > 0).all() and extent[1] < 1.2 * extent[2]:

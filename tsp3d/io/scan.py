@@ -81,18 +81,16 @@ def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source:
     """Finite points (N, 3) float64 in the input's frame → a levelled Scan; warns about implausible extents."""
     frame = Frame.make(check_unit(unit), check_up(up))
     metres = frame.to_metres(xyz)
-    centre = np.median(metres, axis=0)
-    near = (np.abs(metres - centre) < MAX_EXTENT_M / 2).all(axis=1)
-    if not near.all():
-        if near.mean() < 0.9:
-            extent = np.ptp(metres, axis=0).max()
-            raise ScanError(
-                f"{source}: it measures {extent:.3g} m, which is no room: pass the file's unit (--unit cm or mm), "
-                "or check for damaged coordinates"
-            )
-        log.warning("%s: dropped %d points kilometres away from the rest", source, int((~near).sum()))
-        metres, rgb = metres[near], None if rgb is None else rgb[near]
+    low, high = np.percentile(metres, [1.0, 99.0], axis=0)
     advice = plausibility_warning(metres, unit, up)
+    if float((high - low).max()) > MAX_EXTENT_M:
+        raise ScanError(
+            f"{source}: {advice or f'it measures {np.ptp(metres, axis=0).max():.3g} m, far more than a room'}"
+        )
+    near = np.all(np.abs(metres - (low + high) / 2) < MAX_EXTENT_M, axis=1)
+    if not near.all():
+        log.warning("%s: dropped %d point(s) far away from the rest", source, int((~near).sum()))
+        metres, rgb = metres[near], None if rgb is None else rgb[near]
     if advice:
         log.warning("%s: %s", source, advice)
     if len(metres) < 100:
