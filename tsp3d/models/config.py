@@ -81,7 +81,7 @@ class HeadConfig:
     positives: int = 32
     prior: float = 0.01
     quality: bool = False
-    """Score targets are the IoU of the predicted box instead of 1, so that the score ranks and calibrates."""
+    """Score targets are (1 + IoU of the predicted box) / 2 instead of 1, so that the better box ranks first."""
     min_score: float = 0.3
     """Below this score a result says "not found"."""
 

@@ -234,7 +234,7 @@ class GroundingNet(nn.Module):
         if len(positive):
             predicted, true = out.boxes[positive], boxes[assigned[positive]]
             box = L.diou_loss(predicted, true).mean()
-            quality = L.paired_iou(predicted.detach(), true).clamp(min=0.1) if config.quality else 1.0
+            quality = (1 + L.paired_iou(predicted.detach(), true)) / 2 if config.quality else 1.0
             target[positive] = quality
         else:
             box = out.boxes.sum() * 0.0
