@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tsp3d.data.collate import GroundingBatch
 from tsp3d.models.config import ModelConfig, load_model_config, model_config
 from tsp3d.models.net import GroundingNet
 from tsp3d.models.pruning import inference_mask, rank_in_query
@@ -34,7 +34,7 @@ def small_config(**changes: object) -> ModelConfig:
     return model_config(values)
 
 
-def room(seed: int = 0, points: int = 3000) -> SimpleNamespace:
+def room(seed: int = 0, points: int = 3000) -> GroundingBatch:
     """Two scenes of a floor with three coloured boxes, two sentences each, as a training batch."""
     g = torch.Generator().manual_seed(seed)
     xyz, rgb, instance, batch, boxes, classes, colors = [], [], [], [], [], [], []
@@ -54,7 +54,7 @@ def room(seed: int = 0, points: int = 3000) -> SimpleNamespace:
         classes.append(torch.tensor([0, 0, 1]))
         colors.append(torch.tensor([0, 1, 1]))
     none = torch.tensor([], dtype=torch.long)
-    return SimpleNamespace(
+    return GroundingBatch(
         xyz=torch.cat(xyz), rgb=torch.cat(rgb), batch=torch.cat(batch), instance=torch.cat(instance),
         texts=["the red chair", "the blue chair", "the table", "the red chair"], text_scene=torch.tensor([0, 0, 1, 1]),
         boxes=boxes, classes=classes, colors=colors,
@@ -78,6 +78,7 @@ VARIANTS = [{}, {"pruning": {"enabled": False}}, {"completion": {"enabled": Fals
 def test_losses_are_finite_and_reach_every_weight(changes: dict) -> None:
     net = build(**changes).train()
     if net.config.completion.enabled:
+        assert net.head.com_cls.bias is not None
         torch.nn.init.constant_(net.head.com_cls.bias, 1.0)  # so that voxels are added
     losses = net.losses(room())
     assert all(bool(torch.isfinite(v)) for v in losses.values()), losses
@@ -118,7 +119,7 @@ def trained() -> GroundingNet:
     return net.eval()
 
 
-def scene_points(batch: SimpleNamespace, scene: int) -> tuple[torch.Tensor, torch.Tensor]:
+def scene_points(batch: GroundingBatch, scene: int) -> tuple[torch.Tensor, torch.Tensor]:
     rows = batch.batch == scene
     return batch.xyz[rows], batch.rgb[rows]
 

@@ -236,7 +236,7 @@ def decimate(mesh: Mesh, groups: NDArray[np.uint8], limit: int) -> tuple[Mesh, N
     """At most about ``limit`` faces; colours and groups are taken from the nearest original face."""
     if len(mesh.faces) <= limit:
         return mesh, groups
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     keys, first, inverse = np.unique(np.round(mesh.vertices / 1e-4), axis=0, return_index=True, return_inverse=True)
     del keys
@@ -249,9 +249,13 @@ def decimate(mesh: Mesh, groups: NDArray[np.uint8], limit: int) -> tuple[Mesh, N
     try:
         import fast_simplification
 
-        points, triangles = fast_simplification.simplify(
-            points.astype(np.float32), triangles.astype(np.int32), target_count=limit, agg=5
+        simplified = fast_simplification.simplify(
+            points.astype(np.float32),  # pyright: ignore[reportArgumentType]
+            triangles.astype(np.int32),
+            target_count=limit,
+            agg=5,
         )
+        points, triangles = simplified[0], simplified[1]
     except ImportError:
         # Without the library: snap vertices to an ever coarser grid.
         cell = float(np.ptp(points, axis=0).max()) / 150
@@ -261,7 +265,7 @@ def decimate(mesh: Mesh, groups: NDArray[np.uint8], limit: int) -> tuple[Mesh, N
             flat = (triangles[:, 0] == triangles[:, 1]) | (triangles[:, 1] == triangles[:, 2])
             triangles = triangles[~(flat | (triangles[:, 0] == triangles[:, 2]))]
             cell *= 1.4
-    tree = cKDTree(mesh.vertices[mesh.faces].mean(axis=1))
+    tree = KDTree(mesh.vertices[mesh.faces].mean(axis=1))
     nearest = tree.query(points[triangles].mean(axis=1))[1]
     slim = Mesh(points.astype(np.float32), triangles.astype(np.int32), mesh.colors[nearest], mesh.surfaces[nearest])
     return slim, groups[nearest]
