@@ -26,8 +26,11 @@ UP_ROTATIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 """For each up axis of a file, the rotation that turns it to +z."""
 
-MAX_EXTENT_M = 100.0
-"""No room is larger. Beyond it voxels are so many that grounding would take hours; the likely cause is the unit."""
+MAX_EXTENT_M = 60.0
+"""No room is larger. Beyond it grounding would take many minutes; the likely cause is the unit."""
+
+LARGE_M = 35.0
+"""Larger scans get a warning."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,14 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
     extent = high - low
     size = float(extent.max())
     text = " × ".join(f"{value:.3g}" for value in extent)
-    if size > 60.0 or size < 0.3:
+    if size > LARGE_M or size < 0.3:
         better = _better_unit(size / UNITS[unit], unit)
         advice = f"if the file is in {better}, pass --unit {better}" if better else "check the file's unit (--unit)"
-        if size > 60.0:
+        if size > LARGE_M:
             advice += "; if it is that large, cut it into rooms"
-        return f"the scan measures {text} m (x, y, z), too {'large' if size > 60.0 else 'small'} for a room: {advice}"
+        return (
+            f"the scan measures {text} m (x, y, z), too {'large' if size > LARGE_M else 'small'} for a room: {advice}"
+        )
     if up == "z" and len(xyz) >= 1000:
         # A depth camera's own frame: everything lies in front of the origin (+z), and around its x and y.
         if low[2] > 0.2 and (low[:2] < 0).all() and (high[:2] > 0).all() and extent[1] < 1.2 * extent[2]:
@@ -142,5 +147,5 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
 
 def _better_unit(size: float, unit: str) -> str | None:
     """The unit in which a largest extent of ``size`` (in file numbers) is nearest to a room's 5 m, if it is one's."""
-    sizes = {name: size * factor for name, factor in UNITS.items() if name != unit and 0.5 <= size * factor <= 60.0}
+    sizes = {name: size * factor for name, factor in UNITS.items() if name != unit and 0.5 <= size * factor <= LARGE_M}
     return min(sizes, key=lambda name: abs(np.log(sizes[name] / 5.0)), default=None)
