@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from tokenizers import Tokenizer
 
 from tsp3d.distill import text as distill
 from tsp3d.distill import text_corpus as corpora
@@ -42,7 +43,9 @@ class Options:
     definitions: int = 8000
     words: int = 7000
     """Whole words of the vocabulary."""
-    steps: int = 3000
+    tokenizer: Path | None = None
+    """Keep this tokenizer.json, so that networks trained with it stay usable; otherwise a new one is made."""
+    steps: int = 1400
     layers: int = 3
     ffn: int = 512
     seed: int = 0
@@ -63,11 +66,10 @@ def main(options: Options) -> None:
     grammar = corpus(np.random.default_rng(options.seed), options.grammar)
     if not options.only_evaluate:
         train(options, teacher, grammar)
-    text = "\n".join(grammar)
     student = SmallTextEncoder.load(options.out).eval()
     figures = {
-        "teacher": evaluate(teacher_featurise(teacher), CLASSES, text),
-        "student": evaluate(student_featurise(student), CLASSES, text),
+        "teacher": evaluate(teacher_featurise(teacher), CLASSES, "\n".join(grammar)),
+        "student": evaluate(student_featurise(student), CLASSES, "\n".join(grammar)),
     }
     print(json.dumps(figures, indent=2))
     if options.report:
@@ -80,7 +82,9 @@ def train(options: Options, teacher: distill.Teacher, grammar: list[str]) -> Non
     dictionary = corpora.read_words(options.dictionary) if options.dictionary else teacher.ranked_words()
     whole = corpora.vocabulary(grammar, teacher.ranked_words(), dictionary, artifacts, options.words)
     lessons = corpora.lessons(grammar, whole, artifacts, options.templates, options.definitions, options.seed)
-    student, heads = distill.new_student(corpora.build_tokenizer(whole, dictionary), options.layers, ffn=options.ffn)
+    kept = options.tokenizer and Tokenizer.from_file(str(options.tokenizer))
+    tokenizer = kept or corpora.build_tokenizer(whole, dictionary)
+    student, heads = distill.new_student(tokenizer, options.layers, ffn=options.ffn)
     distill.start_from_words(student, heads, teacher)
     taught = [lesson.teacher for lesson in lessons]
     key = hashlib.sha256("\n".join([options.teacher, *taught]).encode()).hexdigest()[:16]
