@@ -70,7 +70,7 @@ def build(**changes: object) -> GroundingNet:
 
 
 VARIANTS = [{}, {"pruning": {"enabled": False}}, {"completion": {"enabled": False}}, {"head": {"quality": True}},
-            {"pruning": {"upsample": ["generative", "generative"]}}, {"pruning": {"stack_max": [50, 20]}},
+            {"backbone": {"input_skip": True}}, {"pruning": {"upsample": ["generative", "generative"]}}, {"pruning": {"stack_max": [50, 20]}},
             {"compat": {"prune_sign": True, "no_half_voxel": True}, "completion": {"select": "random"}}]  # fmt: skip
 
 
@@ -93,6 +93,7 @@ def test_losses_are_finite_and_reach_every_weight(changes: dict) -> None:
         "head.keep_trans.0.layers.0.cross_layer.ffn_lv",
         "head.com_trans",
         "auxiliary",
+        "input_skips",  # their last layer begins at zero
     )
     assert not [n for n in silent if not n.startswith(unused)], silent
 
@@ -190,6 +191,26 @@ def test_saved_and_loaded_gives_the_same_boxes(trained: GroundingNet, tmp_path: 
         GroundingNet.from_pretrained(tmp_path / "model")
 
 
+def test_input_skip_sees_the_mean_colour_of_each_voxel() -> None:
+    net = build(backbone={"input_skip": True}).eval()
+    batch = room()
+    voxels = net._voxelize(batch.xyz, batch.rgb, batch.batch, 2)
+    level = net._levels(voxels)[1]
+    seen = []
+    net.input_skips[1].mlp.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    net._levels(voxels)
+    for row in (0, len(level.feats) // 2, len(level.feats) - 1):
+        low = level.coords[row]
+        coords = voxels.coords
+        inside = (coords[:, 0] == low[0]) & ((coords[:, 1:] >= low[1:]) & (coords[:, 1:] < low[1:] + level.stride)).all(
+            1
+        )
+        mean = voxels.feats[inside].mean(0)
+        assert torch.allclose(seen[0][row, :3], mean[3:6], atol=1e-5)
+        assert torch.allclose(seen[0][row, 3], mean[2], atol=1e-5)
+        assert bool((seen[0][row, 4:].abs() <= 0.51).all())
+
+
 def test_rank_and_mask_by_hand() -> None:
     scores, counts = torch.tensor([0.1, 0.9, 0.5, 0.5, 0.2]), torch.tensor([3, 0, 2])
     assert rank_in_query(scores, counts).tolist() == [2, 0, 1, 0, 1]
@@ -207,3 +228,14 @@ def test_shipped_configurations_load(name: str) -> None:
         assert config.pruning.thresholds == [0.3, 0.7] and config.backbone.blocks == [3, 4, 6, 3]
     with pytest.raises(Exception, match="voxel_sise"):
         model_config({"voxel_sise": 1})
+
+
+def test_half_precision_files_are_half_the_size_and_nearly_the_same(trained: GroundingNet, tmp_path: Path) -> None:
+    trained.save_pretrained(tmp_path / "full")
+    trained.save_pretrained(tmp_path / "half", half=True)
+    size = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half")}
+    assert size["half"] < 0.7 * size["full"]
+    points = scene_points(room(), 0)
+    full, half = (GroundingNet.from_pretrained(tmp_path / name) for name in ("full", "half"))
+    a, b = (net.ground(net.encode(*points), ["the red chair"])[0] for net in (full, half))
+    assert torch.allclose(a.boxes, b.boxes, atol=0.05) and torch.allclose(a.scores, b.scores, atol=0.05)

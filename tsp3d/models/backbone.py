@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
+from tsp3d import sparse
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 
@@ -62,3 +64,28 @@ class Backbone(nn.Module):
             x = getattr(self, f"layer{stage}")(x)
             levels.append(x)
         return levels[1:]
+
+
+class InputSkip(nn.Module):
+    """Mean input of a level's voxels, through a small MLP, added to the level's features.
+
+    A word such as "red" needs little more than the mean colour, which a narrow backbone would have to carry through
+    all its layers; the mean position within the voxel tells a box's faces more finely than the voxel grid.
+    """
+
+    def __init__(self, dim: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+        nn.init.zeros_(self.mlp[2].weight)  # begins as no change
+        nn.init.zeros_(self.mlp[2].bias)
+
+    def forward(self, level: SparseTensor, voxels: SparseTensor, voxel_size: float) -> SparseTensor:
+        """``voxels`` (stride 1) hold xyz (m) and colour; every voxel of ``level`` covers at least one of them."""
+        inside = voxels.coords[:, 1:].float() + 0.5
+        cells, _ = sparse.voxelize(
+            inside, voxels.feats, float(level.stride), batch=voxels.batch, batch_size=level.batch_size, reduce="mean"
+        )
+        xyz, color = cells.feats[:, :3], cells.feats[:, 3:6]
+        center = (level.coords[:, 1:].float() + level.stride / 2) * voxel_size
+        offset = (xyz - center) / (level.stride * voxel_size)
+        return level.replace(level.feats + self.mlp(torch.cat([color, xyz[:, 2:], offset], 1)))

@@ -23,6 +23,8 @@ class BackboneConfig:
     """Max-pool of kernel 2, stride 2 after the stem; without it every stage is at half the stride."""
     channels: list[int] = field(default_factory=lambda: [64, 128, 128, 128])
     blocks: list[int] = field(default_factory=lambda: [3, 4, 6, 3])
+    input_skip: bool = False
+    """Adds to each level what its voxels hold on average: colour, height and where in the voxel the points lie."""
 
 
 @dataclass

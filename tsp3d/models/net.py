@@ -19,7 +19,7 @@ from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 
 from .auxiliary import AuxiliaryHeads
-from .backbone import Backbone
+from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
 from .head import Focus, GroundingHead, HeadOutput, VoxelLogits
 from .text import TextFeatures, build_text_encoder, load_text_encoder
@@ -64,6 +64,7 @@ class GroundingNet(nn.Module):
             nn.Identity() if c == dim else snn.Sequential(snn.Linear(c, dim), snn.BatchNorm(dim), snn.ReLU())
             for c in config.backbone.channels[1:]
         )
+        self.input_skips = nn.ModuleList(InputSkip(dim) for _ in range(3 if config.backbone.input_skip else 0))
         self.text_encoder = load_text_encoder(text_folder) if text_folder else build_text_encoder(config.text)
         self.text_projector = nn.Sequential(nn.Linear(self.text_encoder.dim, dim), nn.LayerNorm(dim, eps=1e-12))
         self.text_dropout = nn.Dropout(config.fusion.dropout)
@@ -81,7 +82,11 @@ class GroundingNet(nn.Module):
 
     def _levels(self, voxels: SparseTensor) -> list[SparseTensor]:
         levels = self.vision_backbone(voxels)
-        return [project(x) for project, x in zip(self.projections, levels, strict=True)]
+        levels = [project(x) for project, x in zip(self.projections, levels, strict=True)]
+        if self.config.backbone.input_skip:
+            size = self.config.voxel_size
+            levels = [skip(x, voxels, size) for skip, x in zip(self.input_skips, levels, strict=True)]
+        return levels
 
     def _text(self, texts: list[str]) -> TextFeatures:
         features = self.text_encoder(texts)
@@ -266,13 +271,19 @@ class GroundingNet(nn.Module):
 
     # ---- files
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``config.json``, ``model.safetensors`` (without the training-only heads) and ``text/``."""
+    def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
+        """Writes ``config.json``, ``model.safetensors`` (without the training-only heads) and ``text/``.
+
+        ``half`` stores matrices and kernels as float16, for half the size; they are float32 again when loaded.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.text_encoder.save(folder / "text")
-        state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()
-                 if not k.startswith(("auxiliary.", "text_encoder."))}  # fmt: skip
+        self.text_encoder.save(folder / "text", half=half)
+        state = {}
+        for name, value in self.state_dict().items():
+            if not name.startswith(("auxiliary.", "text_encoder.")):
+                value = value.detach().cpu().contiguous()
+                state[name] = value.half() if half and value.ndim >= 2 else value
         _replace(folder / "model.safetensors", lambda path: save_file(state, path))
         text = json.dumps(self.config.to_dict(), indent=2)
         _replace(folder / "config.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
@@ -302,4 +313,5 @@ def _replace(path: Path, write: Any) -> None:
     """Writes to a temporary name beside ``path`` and renames, so that a crash leaves no broken file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     write(str(temporary))
+    temporary.chmod(0o644)  # safetensors makes files that only their owner reads
     os.replace(temporary, path)

@@ -131,8 +131,11 @@ class TextEncoder(nn.Module):
         """Features of tokenised sentences."""
 
     @abstractmethod
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write everything that :func:`load_text_encoder` needs into ``folder``, created if missing."""
+    def save(self, folder: str | os.PathLike[str], half: bool = False) -> None:
+        """Write everything that :func:`load_text_encoder` needs into ``folder``, created if missing.
+
+        ``half`` stores the weights as float16; they are float32 again when loaded.
+        """
 
     @property
     def max_tokens(self) -> int:
@@ -229,8 +232,9 @@ class HuggingFaceTextEncoder(TextEncoder):
         tokens = torch.cat(parts) if parts else torch.zeros(0, self.dim, device=self.device)
         return TextFeatures(tokens, lengths)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        self.model.save_pretrained(folder)
+    def save(self, folder: str | os.PathLike[str], half: bool = False) -> None:
+        state = {k: v.half() if half and v.is_floating_point() else v for k, v in self.model.state_dict().items()}
+        self.model.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
         Path(folder, _HF_SETTINGS).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
 
