@@ -69,9 +69,16 @@ def build(**changes: object) -> GroundingNet:
     return GroundingNet(small_config(**changes))
 
 
-VARIANTS = [{}, {"pruning": {"enabled": False}}, {"completion": {"enabled": False}}, {"head": {"quality": True}},
-            {"backbone": {"input_skip": True}}, {"pruning": {"upsample": ["generative", "generative"]}}, {"pruning": {"stack_max": [50, 20]}},
-            {"compat": {"prune_sign": True, "no_half_voxel": True}, "completion": {"select": "random"}}]  # fmt: skip
+VARIANTS = [
+    {},
+    {"pruning": {"enabled": False}},
+    {"completion": {"enabled": False}},
+    {"head": {"quality": True}},
+    {"backbone": {"input_skip": True}},
+    {"pruning": {"upsample": ["generative", "generative"]}},
+    {"pruning": {"stack_max": [50, 20]}},
+    {"compat": {"prune_sign": True, "no_half_voxel": True}, "completion": {"select": "random"}},
+]
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
