@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -30,12 +31,12 @@ class MiddleNetwork:
         return [SimpleNamespace(boxes=box, scores=torch.tensor([0.75]), trace=None) for _ in texts]
 
 
-@pytest.fixture
-def infer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("infer", ROOT / "tools" / "infer.py")
+def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script of that name, with a network that needs no weights."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "infer", module)
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
     monkeypatch.setattr(
         tsp3d.Grounder,
@@ -44,6 +45,11 @@ def infer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     )
     monkeypatch.setattr(logging, "basicConfig", lambda **kwargs: None)
     return module
+
+
+@pytest.fixture
+def infer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return tool("infer", monkeypatch)
 
 
 @pytest.fixture
@@ -109,3 +115,22 @@ def test_user_errors_take_one_line(infer, scans, capsys, arguments: list[str], m
 
 def test_the_tool_stays_a_tool():
     assert len((ROOT / "tools" / "infer.py").read_text().splitlines()) < 100
+
+
+def test_demo_prints_a_table_and_draws(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys):
+    demo = tool("demo", monkeypatch)
+    assert demo.main(demo.Options(out=tmp_path)) == 0
+    assert len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.glob("*.ply"))) == 3
+    assert ".png" in capsys.readouterr().out
+
+
+def test_demo_scan_is_small_and_its_boxes_hold_points():
+    folder = ROOT / "tsp3d" / "demo"
+    assert (folder / "room.npz").stat().st_size < 2e6
+    scan = tsp3d.load_scan(folder / "room.npz", unit="mm")
+    xyz = scan.input_frame.to_input(scan.xyz) / 1000
+    sentences = json.loads((folder / "sentences.json").read_text())["sentences"]
+    assert len(sentences) == 3
+    for entry in sentences:
+        box = np.array(entry["box"])
+        assert (np.abs(xyz - box[:3]) <= box[3:] / 2 + 0.001).all(axis=1).sum() > 50, entry["text"]

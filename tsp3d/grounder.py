@@ -245,7 +245,7 @@ class Grounder:
 
 def find_weights(name: str) -> Path:
     """The folder of a bundled model, a folder given, or a download from the Hugging Face hub. Raises UserError."""
-    bundled = sorted(entry.parent.name for entry in WEIGHTS.glob("*/config.json"))
+    bundled = sorted(entry.parent.name for entry in WEIGHTS.glob("*/text"))  # a text encoder alone has no such folder
     choices = f"bundled: {', '.join(bundled) or 'none'}; or pass a folder with config.json and model.safetensors"
     if name in bundled:
         return WEIGHTS / name
