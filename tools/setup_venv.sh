@@ -45,7 +45,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 || ! modern "$venv/bin/
 fi
 pip() { "$venv/bin/python" -m pip -qq --disable-pip-version-check "$@"; }
 
-say "installing PyTorch and packages (some minutes the first time)"
+say "installing packages (some minutes the first time, most of them for PyTorch)"
 pip install 'setuptools>=77' wheel ninja numpy
 # shellcheck disable=SC2086 # TORCH may carry options such as --index-url
 if ! "$venv/bin/python" -c 'import torch, sys; sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10))' 2>/dev/null; then
