@@ -64,6 +64,9 @@ class AuxiliaryHeads(nn.Module):
         self.config = config
         self.align = nn.ModuleList(nn.Linear(dim, config.dim) for _ in range(3))
         self.align_color = nn.Linear(dim, config.dim)
+        # Plain classifiers beside the alignment: they learn first, while prompts of like words still lie close.
+        self.classify = nn.ModuleList(nn.Linear(dim, len(config.classes)) for _ in range(3))
+        self.classify_color = nn.Linear(dim, len(config.colors))
         self.boxes = nn.ModuleList(nn.Linear(dim, 6) for _ in range(2))
         self.prompt = nn.Linear(dim, config.dim)
         self.scale = nn.Parameter(torch.full((4,), math.log(10.0)))
@@ -96,7 +99,7 @@ class AuxiliaryHeads(nn.Module):
             rows, objects, counts = voxel_instances(level, point_coords, instance)
             label = majority(rows, objects, counts, len(level.feats))
             object_class = torch.where(label >= 0, all_classes[label.clamp(min=0)], -1)
-            logits = self._logits(self.align[index](level.feats), prompts, index)
+            logits = self._logits(self.align[index](level.feats), prompts, index) + self.classify[index](level.feats)
             # Small objects count as much as large ones do by the square root of their voxels.
             size = torch.bincount(label.clamp(min=0), minlength=len(all_boxes)).clamp(min=1)
             weight = size[label.clamp(min=0)].float().rsqrt()
@@ -112,7 +115,8 @@ class AuxiliaryHeads(nn.Module):
                 tone = torch.where(label >= 0, all_colors[label.clamp(min=0)], -1)
                 with_tone = tone >= 0
                 if bool(with_tone.any()):
-                    tone_logits = self._logits(self.align_color(level.feats[with_tone]), color_space, 0)
+                    feats = level.feats[with_tone]
+                    tone_logits = self._logits(self.align_color(feats), color_space, 0) + self.classify_color(feats)
                     ce = F.cross_entropy(tone_logits, tone[with_tone], reduction="none")
                     color = (ce * weight[with_tone]).sum() / weight[with_tone].sum()
             else:
