@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import tsp3d
+import tsp3d.viz.png
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +30,12 @@ class MiddleNetwork:
     def ground(self, encoded: torch.Tensor, texts: list[str], top_k: int = 1) -> list[object]:
         box = torch.cat([encoded, torch.full((3,), 0.5)])[None]
         return [SimpleNamespace(boxes=box, scores=torch.tensor([0.75]), trace=None) for _ in texts]
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pictures look like is for the tests of viz."""
+    monkeypatch.setattr(tsp3d.viz.png, "PANEL", (120, 100))
 
 
 def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
