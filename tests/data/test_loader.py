@@ -151,3 +151,10 @@ def test_the_loader_continues_where_it_is_told(scenes: PreparedScenes, workers: 
     whole = list(training_loader(samples, 0, 5))
     rest = list(training_loader(samples, 3, 5))
     assert len(whole) == 5 and all(equal(a, b) for a, b in zip(whole[3:], rest, strict=True))
+
+
+def test_bare_scenes_come_without_sentences(scenes: PreparedScenes) -> None:
+    config = DataConfig(scenes_per_step=1, bare_scenes=2, sentences_per_scene=2, points_per_scene=100, workers=0)
+    for batch in training_loader(TrainingSamples(scenes, config), 0, 3):
+        assert batch.num_scenes == 3 and set(batch.text_scene.tolist()) == {0}
+        assert all(len(boxes) for boxes in batch.boxes)

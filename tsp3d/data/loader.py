@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ class DataConfig:
     val_split: str = "val"
     scenes_per_step: int = 2
     sentences_per_scene: int = 16
+    bare_scenes: int = 0
+    """Further scenes of a step without sentences: their objects alone train the backbone, at a fifth of the cost."""
     points_per_scene: int = 40_000
     """Random points kept of each scene; 0 keeps all."""
     mirror_probability: float = 0.3
@@ -119,12 +122,13 @@ def training_loader(
 ) -> DataLoader[GroundingBatch]:
     """Loader of the batches of steps ``start`` to ``stop`` (excluded) of process ``rank`` among ``world``."""
     config = samples.config
-    sampler = StepSampler(len(samples), config.scenes_per_step, samples.seed, start, stop, rank, world)
+    per_step = config.scenes_per_step + config.bare_scenes
+    sampler = StepSampler(len(samples), per_step, samples.seed, start, stop, rank, world)
     workers = config.workers
     return DataLoader(  # type: ignore[return-value]  # collate makes batches of samples
         samples,
         batch_sampler=sampler,
-        collate_fn=collate,
+        collate_fn=partial(_collate_step, spoken=config.scenes_per_step),
         num_workers=workers,
         prefetch_factor=config.prefetch if workers else None,
         persistent_workers=False,
@@ -133,6 +137,11 @@ def training_loader(
         # The loader draws a base seed for its workers; its own generator keeps that from moving the training's.
         generator=torch.Generator().manual_seed(samples.seed),
     )
+
+
+def _collate_step(samples: Sequence[SceneSample], spoken: int) -> GroundingBatch:
+    """Collates a step whose scenes after the first ``spoken`` keep no sentences."""
+    return collate([*samples[:spoken], *(sample.replace(queries=()) for sample in samples[spoken:])])
 
 
 def _quiet_worker(_: int) -> None:
