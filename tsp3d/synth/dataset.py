@@ -88,7 +88,8 @@ def write_shard(path: Path, scenes: Iterable[SynthScene]) -> None:
         tensors[f"{name}.rgb"] = np.ascontiguousarray(scene.rgb)
         tensors[f"{name}.instance"] = np.ascontiguousarray(scene.instance)
     partial = path.with_suffix(".tmp")
-    save_file(tensors, str(partial), metadata={"format": FORMAT, "version": str(VERSION)})
+    # One entry only: safetensors writes several in no fixed order, and the same dataset is the same bytes.
+    save_file(tensors, str(partial), metadata={"format": f"{FORMAT} {VERSION}"})
     partial.replace(path)
 
 
