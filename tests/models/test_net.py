@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tsp3d.data.collate import GroundingBatch
+from tsp3d.models.backbone import InputSkip
 from tsp3d.models.config import ModelConfig, load_model_config, model_config
 from tsp3d.models.net import GroundingNet
 from tsp3d.models.pruning import inference_mask, rank_in_query
@@ -204,7 +205,9 @@ def test_input_skip_sees_the_mean_colour_of_each_voxel() -> None:
     voxels = net._voxelize(batch.xyz, batch.rgb, batch.batch, 2)
     level = net._levels(voxels)[1]
     seen = []
-    net.input_skips[1].mlp.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    skip = net.input_skips[1]
+    assert isinstance(skip, InputSkip)
+    skip.mlp.register_forward_hook(lambda module, args, out: seen.append(args[0]))
     net._levels(voxels)
     for row in (0, len(level.feats) // 2, len(level.feats) - 1):
         low = level.coords[row]

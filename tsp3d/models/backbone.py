@@ -75,9 +75,10 @@ class InputSkip(nn.Module):
 
     def __init__(self, dim: int, hidden: int = 32) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-        nn.init.zeros_(self.mlp[2].weight)  # begins as no change
-        nn.init.zeros_(self.mlp[2].bias)
+        first, last = nn.Linear(7, hidden), nn.Linear(hidden, dim)
+        self.mlp = nn.Sequential(first, nn.ReLU(), last)
+        nn.init.zeros_(last.weight)  # begins as no change
+        nn.init.zeros_(last.bias)
 
     def forward(self, level: SparseTensor, voxels: SparseTensor, voxel_size: float) -> SparseTensor:
         """``voxels`` (stride 1) hold xyz (m) and colour; every voxel of ``level`` covers at least one of them."""
