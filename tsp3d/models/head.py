@@ -146,20 +146,18 @@ class GroundingHead(nn.Module):
             at = positions(coarse, self.config.voxel_size, self._half)
             stack: FusionStack = self.keep_trans[1]  # type: ignore[assignment]
             coarse = coarse.replace(stack.begin(coarse.feats, self.pos_embed(at), coarse.counts.tolist()))
-        x = upsampled = sparse.replicate(coarse, scene)
-        probability = x.replace(torch.ones(len(x.feats), 1, device=x.feats.device))
+        x = upsampled = probability = sparse.replicate(coarse, scene)
         for level in (2, 1):
             limit = pruning.stack_max[level - 1]
             x, text = self._attend(self.keep_trans[level - 1], x, text, text_lengths, limit, begun and level == 2)
+            scores = torch.ones_like(x.feats[:, 0])
             if pruning.enabled:
                 logits = self.keep_conv[level - 1](x).feats[:, 0]
                 logits = -logits if self.config.compat.prune_sign else logits
-                keep[level] = VoxelLogits(
-                    positions(x, self.config.voxel_size, self._half), x.coords[:, 0].long(), logits
-                )
-                probability = x.replace(logits.detach().sigmoid()[:, None])
-            else:
-                probability = x.replace(torch.ones(len(x.feats), 1, device=x.feats.device))
+                at = positions(x, self.config.voxel_size, self._half)
+                keep[level] = VoxelLogits(at, x.coords[:, 0].long(), logits)
+                scores = logits.detach().sigmoid()
+            probability = x.replace(scores[:, None])
             x = _apply(getattr(self, f"lateral_block_{level}"), x)
             x, kept = self._prune(level, x, probability, focus, forced)
             trace[f"level{level}"] = x.coords

@@ -205,7 +205,7 @@ class GroundingNet(nn.Module):
         text = self._text(batch.texts)
         focus, boxes, box_query = self._focus(batch)
         out = self.head(levels, text.tokens, text.lengths, batch.text_scene, focus)
-        losses = self._head_losses(out, boxes, box_query, len(batch.texts))
+        losses = self._head_losses(out, boxes, box_query)
         losses |= self._pruning_losses(out, focus, len(batch.texts))
         if out.completion is not None:
             losses["completion"] = self.config.loss.completion * self._completion_loss(out.completion, boxes, box_query)
@@ -230,7 +230,7 @@ class GroundingNet(nn.Module):
         focus = Focus(boxes[:, :3], box_query, region[:, :3], region_query, everything[:, :3], scene_query)
         return focus, boxes, box_query
 
-    def _head_losses(self, out: HeadOutput, boxes: Tensor, box_query: Tensor, sentences: int) -> dict[str, Tensor]:
+    def _head_losses(self, out: HeadOutput, boxes: Tensor, box_query: Tensor) -> dict[str, Tensor]:
         config = self.config.head
         assigned = L.nearest_assignment(out.positions, out.query, boxes, box_query, config.positives)
         positive = (assigned >= 0).nonzero().squeeze(1)
