@@ -4,7 +4,15 @@ import math
 
 import torch
 
-from tsp3d.losses import diou_loss, focal_loss, inside_cubes, nearest_assignment, paired_iou, quality_focal_loss
+from tsp3d.losses import (
+    diou_loss,
+    focal_loss,
+    inside_cubes,
+    nearest_assignment,
+    paired_iou,
+    quality_focal_loss,
+    rank_loss,
+)
 
 
 def test_focal_loss_by_hand() -> None:
@@ -49,3 +57,28 @@ def test_cubes_of_other_sentences_do_not_count() -> None:
     assert (
         inside_cubes(positions, query, torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), 1.0).tolist() == [False] * 3
     )
+
+
+def test_small_boxes_claim_only_what_is_near() -> None:
+    positions = torch.tensor([[0.1 * i, 0.0, 0.0] for i in range(12)])
+    query = torch.zeros(12, dtype=torch.long)
+    boxes = torch.tensor([[0.0, 0, 0, 0.2, 0.2, 0.2]])
+    free = nearest_assignment(positions, query, boxes, torch.tensor([0]), 10)
+    near = nearest_assignment(positions, query, boxes, torch.tensor([0]), 10, margin=0.45)
+    least = nearest_assignment(positions, query, boxes, torch.tensor([0]), 10, margin=0.01)
+    assert (free >= 0).sum() == 10
+    assert (near >= 0).nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 5]
+    assert (least >= 0).nonzero().flatten().tolist() == [0, 1, 2, 3]  # the nearest few always
+
+
+def test_rank_loss_by_hand() -> None:
+    logits = torch.tensor([1000.0, 1000.0, 1000.0, -2.0, 5.0, 0.0], requires_grad=True)
+    query = torch.tensor([0, 0, 0, 1, 1, 3])
+    positive = torch.tensor([True, False, True, True, False, False])
+    loss = rank_loss(logits, query, positive, 4)  # queries 2 and 3 have no positive
+    second = math.log(math.exp(-2) + math.exp(5)) + 2
+    assert torch.allclose(loss, torch.tensor((math.log(3 / 2) + second) / 2))
+    loss.backward()
+    assert logits.grad is not None and bool(torch.isfinite(logits.grad).all())
+    assert logits.grad[5] == 0 and logits.grad[0] < 0 < logits.grad[1]
+    assert float(rank_loss(logits, query, torch.zeros(6, dtype=torch.bool), 4)) == 0.0

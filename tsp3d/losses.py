@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+MIN_POSITIVES = 4  # voxels that a box takes however small it is
+
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
     """Sigmoid focal loss per element (Lin et al., ICCV 2017, eq. 5). logits and targets (...) -> (...)."""
@@ -39,8 +41,23 @@ def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return 1 - paired_iou(predicted, target) + distance / diagonal
 
 
+def rank_loss(logits: Tensor, query: Tensor, positive: Tensor, queries: int) -> Tensor:
+    """Minus the log of the softmax mass that each query's positives have among all its voxels, mean over the queries
+    that have a positive. logits (N,), query (N,) int64 in [0, queries), positive (N,) bool -> scalar."""
+    # Shifted by a constant per query, which a softmax does not see, so that exp() stays finite.
+    top = torch.full((queries,), float("-inf"), device=logits.device, dtype=logits.dtype)
+    top = top.scatter_reduce(0, query, logits.detach(), "amax")
+    mass = (logits - top[query]).exp()
+    everything = mass.new_zeros(queries).index_add(0, query, mass)
+    meant = mass.new_zeros(queries).index_add(0, query, mass * positive)
+    rows = torch.zeros(queries, dtype=torch.bool, device=logits.device).index_fill(0, query[positive], True)
+    if not bool(rows.any()):
+        return logits.sum() * 0.0
+    return (everything[rows].log() - meant[rows].clamp(min=1e-12).log()).mean()
+
+
 def nearest_assignment(
-    positions: Tensor, position_query: Tensor, boxes: Tensor, box_query: Tensor, positives: int
+    positions: Tensor, position_query: Tensor, boxes: Tensor, box_query: Tensor, positives: int, margin: float = 0.0
 ) -> Tensor:
     """Index of the box that each voxel is responsible for, or -1: a box takes the voxels of its query nearest to its
     centre, a voxel that several boxes take goes to the nearest of them.
@@ -49,6 +66,8 @@ def nearest_assignment(
         positions: (N, 3) metres, ``position_query`` (N,) the query each belongs to, ascending.
         boxes: (M, 6), ``box_query`` (M,).
         positives: voxels that a box takes.
+        margin: if positive, voxels that lie outside of the box by more (m) are not taken, except the nearest four: a
+            small object must not claim what lies around it.
 
     Returns:
         (N,) int64.
@@ -64,6 +83,10 @@ def nearest_assignment(
         distance = (positions[begin:end] - boxes[m, :3]).norm(dim=1)
         near, index = distance.topk(min(positives, end - begin), largest=False)
         index = index + begin
+        if margin > 0:
+            outside = ((positions[index] - boxes[m, :3]).abs() - boxes[m, 3:] / 2).amax(1)
+            fits = (outside <= margin) | (torch.arange(len(index), device=index.device) < MIN_POSITIVES)
+            index, near = index[fits], near[fits]
         closer = near < best[index]
         index, near = index[closer], near[closer]
         best[index] = near

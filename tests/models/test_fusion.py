@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from tsp3d.models.config import FusionConfig
-from tsp3d.models.fusion import FusionStack, PositionEmbedding, RaggedAttention, RaggedPlan
+from tsp3d.models.fusion import FusionStack, PositionEmbedding
+from tsp3d.models.ragged import RaggedAttention, RaggedPlan
+from tsp3d.models.spatial import Place, SpatialAttention
 
 LENGTHS = [([5, 7, 6], [3, 3, 3]), ([1, 200, 3, 90], [4, 1, 9, 30]), ([4, 0, 2], [3, 2, 5]), ([4, 3, 2], [3, 0, 5])]
 
@@ -38,11 +40,12 @@ def test_padding_stays_within_the_budget() -> None:
     assert padded <= 1.2 * sum(n * n for n in lengths)
 
 
-def test_sequences_do_not_see_each_other() -> None:
+@pytest.mark.parametrize("spatial", [False, True])
+def test_sequences_do_not_see_each_other(spatial: bool) -> None:
     torch.manual_seed(0)
-    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0)).eval()
+    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0, spatial=spatial)).eval()
     voxels, text = torch.randn(9, 16), torch.randn(7, 16)
-    position = torch.randn(9, 16)
+    position = Place(torch.randn(9, 3), torch.randn(9, 16))
     out = stack(voxels, position, [4, 5], text, [3, 4])
     changed = voxels.clone()
     changed[4:] += 1.0
@@ -59,12 +62,58 @@ def test_position_embedding_is_the_pointwise_convolution() -> None:
     assert torch.allclose(embed(xyz), expected, atol=1e-6)
 
 
-def test_beginning_once_for_all_sentences_changes_nothing() -> None:
+@pytest.mark.parametrize("spatial", [False, True])
+def test_beginning_once_for_all_sentences_changes_nothing(spatial: bool) -> None:
     torch.manual_seed(0)
-    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0)).eval()
-    voxels, position, text = torch.randn(6, 16), torch.randn(6, 16), torch.randn(7, 16)
-    twice, at_twice = torch.cat([voxels, voxels]), torch.cat([position, position])
+    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0, spatial=spatial)).eval()
+    voxels, text = torch.randn(6, 16), torch.randn(7, 16)
+    position = Place(torch.randn(6, 3), torch.randn(6, 16))
+    twice = torch.cat([voxels, voxels])
+    at_twice = Place(position.xyz.repeat(2, 1), position.embedding.repeat(2, 1))
     whole = stack(twice, at_twice, [6, 6], text, [3, 4])
     shared = stack.begin(voxels, position, [6]).repeat(2, 1)
     split = stack(shared, at_twice, [6, 6], text, [3, 4], begun=True)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole, split, strict=True))
+
+
+def test_spatial_attention_is_softmax_over_offsets() -> None:
+    """Against the formula of the module with a matrix of pairs, values and gradients."""
+    torch.manual_seed(0)
+    layer = SpatialAttention(8, 2).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_(std=0.3)
+    x, value = (torch.randn(6, 8, dtype=torch.double, requires_grad=True) for _ in range(2))
+    xyz = 3 * torch.randn(6, 3, dtype=torch.double)
+    out = layer(x, value, xyz, RaggedPlan([6], [6], x.device))
+
+    wq, wk, wv = layer.in_proj_weight.chunk(3)
+    bq, bk, bv = layer.in_proj_bias.chunk(3)
+    asked = layer.ask(x).view(6, 2, 6)
+    delta = xyz[None] - xyz[:, None]  # (i, j, 3)
+    heads, told = [], []
+    for h in range(2):
+        s = slice(4 * h, 4 * h + 4)
+        q, k, v = (x @ wq.T + bq)[:, s], (x @ wk.T + bk)[:, s], (value @ wv.T + bv)[:, s]
+        u, a = asked[:, h, :3], torch.nn.functional.softplus(asked[:, h, 3:])
+        logits = q @ k.T / 2 + (u[:, None] * delta - a[:, None] * delta**2).sum(2)
+        weight = logits.softmax(1)
+        mean = (weight[:, :, None] * delta).sum(1)
+        spread = (weight[:, :, None] * delta**2).sum(1) - mean**2
+        heads.append(weight @ v)
+        told.append(torch.cat([mean, mean.norm(dim=1, keepdim=True), spread], 1))
+    expected = layer.out_proj(torch.cat(heads, 1)) + layer.tell(torch.cat(told, 1))
+    assert torch.allclose(out, expected, atol=1e-10)
+    weight = torch.randn_like(out)
+    ours = torch.autograd.grad((out * weight).sum(), [x, value, *layer.parameters()], retain_graph=True)
+    theirs = torch.autograd.grad((expected * weight).sum(), [x, value, *layer.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-8) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_spatial_attention_does_not_depend_on_the_origin() -> None:
+    torch.manual_seed(0)
+    layer = SpatialAttention(8, 2)
+    torch.nn.init.normal_(layer.tell.weight)
+    x, xyz = torch.randn(5, 8), torch.randn(5, 3)
+    plan = RaggedPlan([2, 3], [2, 3], x.device)
+    assert torch.allclose(layer(x, x, xyz, plan), layer(x, x, xyz + 2.0, plan), atol=1e-4)

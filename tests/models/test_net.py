@@ -76,6 +76,10 @@ VARIANTS = [
     {"completion": {"enabled": False}},
     {"head": {"quality": True}},
     {"backbone": {"input_skip": True}},
+    {"backbone": {"input_skip": True, "point_levels": 2}},
+    {"fusion": {"spatial": True}},
+    {"completion": {"refine": True}},
+    {"head": {"positive_margin": 0.1}, "loss": {"rank": 0.5}},
     {"pruning": {"upsample": ["generative", "generative"]}},
     {"pruning": {"stack_max": [50, 20]}},
     {"compat": {"prune_sign": True, "no_half_voxel": True}, "completion": {"select": "random"}},
@@ -102,6 +106,7 @@ def test_losses_are_finite_and_reach_every_weight(changes: dict) -> None:
         "head.com_trans",
         "auxiliary",
         "input_skips",  # their last layer begins at zero
+        "head.refine",
     )
     assert not [n for n in silent if not n.startswith(unused)], silent
 

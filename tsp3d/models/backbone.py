@@ -70,23 +70,36 @@ class InputSkip(nn.Module):
     """Mean input of a level's voxels, through a small MLP, added to the level's features.
 
     A word such as "red" needs little more than the mean colour, which a narrow backbone would have to carry through
-    all its layers; the mean position within the voxel tells a box's faces more finely than the voxel grid.
+    all its layers; the mean position within the voxel tells a box's faces more finely than the voxel grid. With
+    ``points``, what is in the voxel also passes an MLP before the mean (PointNet's way, Qi et al., CVPR 2017, with a
+    mean for the maximum), which tells a thin or small object from what it lies on.
     """
 
-    def __init__(self, dim: int, hidden: int = 32) -> None:
+    def __init__(self, dim: int, hidden: int = 32, points: bool = False) -> None:
         super().__init__()
-        first, last = nn.Linear(7, hidden), nn.Linear(hidden, dim)
-        self.mlp = nn.Sequential(first, nn.ReLU(), last)
-        nn.init.zeros_(last.weight)  # begins as no change
-        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+        self.points: nn.Sequential | None = None
+        lasts = [self.mlp[2]]
+        if points:
+            self.points = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+            self.pooled = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+            lasts.append(self.pooled[2])
+        for last in lasts:  # begins as no change
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, level: SparseTensor, voxels: SparseTensor, voxel_size: float) -> SparseTensor:
         """``voxels`` (stride 1) hold xyz (m) and colour; every voxel of ``level`` covers at least one of them."""
         inside = voxels.coords[:, 1:].float() + 0.5
-        cells, _ = sparse.voxelize(
+        cells, row = sparse.voxelize(
             inside, voxels.feats, float(level.stride), batch=voxels.batch, batch_size=level.batch_size, reduce="mean"
         )
         xyz, color = cells.feats[:, :3], cells.feats[:, 3:6]
+        side = level.stride * voxel_size
         center = (level.coords[:, 1:].float() + level.stride / 2) * voxel_size
-        offset = (xyz - center) / (level.stride * voxel_size)
-        return level.replace(level.feats + self.mlp(torch.cat([color, xyz[:, 2:], offset], 1)))
+        update = self.mlp(torch.cat([color, xyz[:, 2:], (xyz - center) / side], 1))
+        if self.points is not None:
+            xyz, color = voxels.feats[:, :3], voxels.feats[:, 3:6]
+            each = self.points(torch.cat([color, xyz[:, 2:], (xyz - center[row]) * (4 / side)], 1))
+            update = update + self.pooled(sparse.segment_mean(each, row, len(center)))
+        return level.replace(level.feats + update)

@@ -25,6 +25,8 @@ class BackboneConfig:
     blocks: list[int] = field(default_factory=lambda: [3, 4, 6, 3])
     input_skip: bool = False
     """Adds to each level what its voxels hold on average: colour, height and where in the voxel the points lie."""
+    point_levels: int = 0
+    """Levels, from the finest, that also get a pooled point feature of their voxels' content."""
 
 
 @dataclass
@@ -36,6 +38,8 @@ class FusionConfig:
     layers: int = 2
     feedforward: int = 128
     dropout: float = 0.1
+    spatial: bool = False
+    """Attention among voxels sees their offsets, and returns where it looked (see :mod:`tsp3d.models.spatial`)."""
 
 
 @dataclass
@@ -76,11 +80,15 @@ class CompletionConfig:
     """"score": the candidates with the highest interpolated keep probability; "random": the release (quirk)."""
     threshold: float = 0.15
     positives: int = 32
+    refine: bool = False
+    """Adds what the completion's attention found at its candidates to the voxels that were there already."""
 
 
 @dataclass
 class HeadConfig:
     positives: int = 32
+    positive_margin: float = 0.0
+    """A box's positives lie in it or at most so far (m) outside, the nearest four excepted; 0 for no such limit."""
     prior: float = 0.01
     quality: bool = False
     """Score targets are (1 + IoU of the predicted box) / 2 instead of 1, so that the better box ranks first."""
@@ -102,6 +110,8 @@ class AuxiliaryConfig:
 class LossWeights:
     box: float = 1.0
     score: float = 1.0
+    rank: float = 0.0
+    """Softmax over a sentence's voxels: the share that its positives have."""
     keep: float = 1.0
     completion: float = 1.0
     auxiliary: float = 1.0

@@ -20,6 +20,7 @@ from tsp3d.sparse import nn as snn
 from .config import ModelConfig
 from .fusion import FusionStack, PositionEmbedding
 from .pruning import features_at, inference_mask, positions, scores_at, top_mask
+from .spatial import Place
 
 LOG_SIZE_RANGE = (-5.0, 4.0)  # 7 mm to 55 m: keeps exp() finite whatever the weights
 
@@ -106,6 +107,10 @@ class GroundingHead(nn.Module):
             nn.init.constant_(
                 self.com_cls.bias, _logit(0.05)
             )  # below the threshold: nothing is added before it is learnt
+        self.refine = nn.Linear(dim, dim) if config.completion.enabled and config.completion.refine else None
+        if self.refine is not None:
+            nn.init.zeros_(self.refine.weight)  # begins as no change
+            nn.init.zeros_(self.refine.bias)
         self.fuse = Fuse(dim)
         self.bbox_conv = snn.Conv3d(dim, 6, 1, bias=True)
         self.cls_conv = snn.Conv3d(dim, 1, 1, bias=True)
@@ -145,7 +150,7 @@ class GroundingHead(nn.Module):
         if begun:  # what no sentence enters is done once for all sentences of a scene
             at = positions(coarse, self.config.voxel_size, self._half)
             stack: FusionStack = self.keep_trans[1]  # type: ignore[assignment]
-            coarse = coarse.replace(stack.begin(coarse.feats, self.pos_embed(at), coarse.counts.tolist()))
+            coarse = coarse.replace(stack.begin(coarse.feats, self._place(at), coarse.counts.tolist()))
         x = upsampled = probability = sparse.replicate(coarse, scene)
         for level in (2, 1):
             limit = pruning.stack_max[level - 1]
@@ -177,6 +182,9 @@ class GroundingHead(nn.Module):
         boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
         return HeadOutput(at, query, boxes, self.cls_conv(x).feats[:, 0], keep, completion, trace)
 
+    def _place(self, at: Tensor) -> Place:
+        return Place(at, self.pos_embed(at))
+
     def _attend(
         self, stack: nn.Module, x: SparseTensor, text: Tensor, text_lengths: list[int], limit: int, begun: bool = False
     ) -> tuple[SparseTensor, Tensor]:
@@ -184,12 +192,12 @@ class GroundingHead(nn.Module):
         at = positions(x, self.config.voxel_size, self._half)
         counts = x.counts
         if not self._exceeds(x, limit):
-            voxels, text = stack(x.feats, self.pos_embed(at), counts.tolist(), text, text_lengths, begun)
+            voxels, text = stack(x.feats, self._place(at), counts.tolist(), text, text_lengths, begun)
             return x.replace(voxels), text
         mask = top_mask(torch.rand(len(at), device=at.device), counts, limit)
         rows = mask.nonzero().squeeze(1)
         lengths = counts.clamp(max=limit).tolist()
-        voxels, text = stack(x.feats[rows], self.pos_embed(at[rows]), lengths, text, text_lengths)
+        voxels, text = stack(x.feats[rows], self._place(at[rows]), lengths, text, text_lengths)
         return x.replace(x.feats.index_copy(0, rows, voxels)), text
 
     def _exceeds(self, x: SparseTensor, limit: int) -> bool:
@@ -278,6 +286,9 @@ class GroundingHead(nn.Module):
         found = VoxelLogits(at, candidates.coords[:, 0].long(), logits)
         added = candidates.prune(add)
         added = added.replace(added.feats + sparse.align_features(upsampled, added.coords))
+        if self.refine is not None:
+            again = candidates.replace(self.refine(candidates.feats))
+            x = x.replace(x.feats + sparse.align_features(again, x.coords))
         return sparse.union(x, added), text, found
 
 

@@ -64,7 +64,10 @@ class GroundingNet(nn.Module):
             nn.Identity() if c == dim else snn.Sequential(snn.Linear(c, dim), snn.BatchNorm(dim), snn.ReLU())
             for c in config.backbone.channels[1:]
         )
-        self.input_skips = nn.ModuleList(InputSkip(dim) for _ in range(3 if config.backbone.input_skip else 0))
+        self.input_skips = nn.ModuleList(
+            InputSkip(dim, points=level < config.backbone.point_levels)
+            for level in range(3 if config.backbone.input_skip else 0)
+        )
         self.text_encoder = load_text_encoder(text_folder) if text_folder else build_text_encoder(config.text)
         self.text_projector = nn.Sequential(nn.Linear(self.text_encoder.dim, dim), nn.LayerNorm(dim, eps=1e-12))
         self.text_dropout = nn.Dropout(config.fusion.dropout)
@@ -205,7 +208,7 @@ class GroundingNet(nn.Module):
         text = self._text(batch.texts)
         focus, boxes, box_query = self._focus(batch)
         out = self.head(levels, text.tokens, text.lengths, batch.text_scene, focus)
-        losses = self._head_losses(out, boxes, box_query)
+        losses = self._head_losses(out, boxes, box_query, len(batch.texts))
         losses |= self._pruning_losses(out, focus, len(batch.texts))
         if out.completion is not None:
             losses["completion"] = self.config.loss.completion * self._completion_loss(out.completion, boxes, box_query)
@@ -230,9 +233,11 @@ class GroundingNet(nn.Module):
         focus = Focus(boxes[:, :3], box_query, region[:, :3], region_query, everything[:, :3], scene_query)
         return focus, boxes, box_query
 
-    def _head_losses(self, out: HeadOutput, boxes: Tensor, box_query: Tensor) -> dict[str, Tensor]:
+    def _head_losses(self, out: HeadOutput, boxes: Tensor, box_query: Tensor, sentences: int) -> dict[str, Tensor]:
         config = self.config.head
-        assigned = L.nearest_assignment(out.positions, out.query, boxes, box_query, config.positives)
+        assigned = L.nearest_assignment(
+            out.positions, out.query, boxes, box_query, config.positives, config.positive_margin
+        )
         positive = (assigned >= 0).nonzero().squeeze(1)
         count = max(len(positive), 1)
         target = torch.zeros_like(out.logits)
@@ -244,7 +249,11 @@ class GroundingNet(nn.Module):
         else:
             box = out.boxes.sum() * 0.0
         per_voxel = L.quality_focal_loss(out.logits, target) if config.quality else L.focal_loss(out.logits, target)
-        return {"box": self.config.loss.box * box, "score": self.config.loss.score * per_voxel.sum() / count}
+        weight = self.config.loss
+        losses = {"box": weight.box * box, "score": weight.score * per_voxel.sum() / count}
+        if weight.rank > 0:
+            losses["rank"] = weight.rank * L.rank_loss(out.logits, out.query, assigned >= 0, sentences)
+        return losses
 
     def _pruning_losses(self, out: HeadOutput, focus: Focus, sentences: int) -> dict[str, Tensor]:
         pruning = self.config.pruning

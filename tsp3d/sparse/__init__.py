@@ -11,6 +11,7 @@ from tsp3d.sparse.functional import (
     lookup,
     nms_3d,
     replicate,
+    segment_mean,
     union,
     voxelize,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "nn",
     "ops",
     "replicate",
+    "segment_mean",
     "union",
     "voxelize",
 ]

@@ -46,6 +46,13 @@ def voxelize(
     return gather_unique(feats, coords, 1, batch_size, reduce)
 
 
+def segment_mean(feats: Tensor, row: Tensor, size: int) -> Tensor:
+    """Mean of the feats (P, C) that go to each row; ``row`` (P,) int64 as :func:`voxelize` gives -> (size, C), 0 where
+    none go."""
+    share = 1.0 / torch.bincount(row, minlength=size).to(feats.dtype)
+    return ops.splat(feats, row[:, None], share[row][:, None], size)
+
+
 def _check_alike(a: SparseTensor, b: SparseTensor) -> None:
     if a.stride != b.stride:
         raise ValueError(f"the tensors must have the same stride, got {a.stride} and {b.stride}")

@@ -1,0 +1,112 @@
+"""Attention over ragged batches.
+
+A ragged batch is a concatenation of sequences, (sum of lengths, C), with the lengths as a list. Attention runs on
+groups of sequences of nearly equal length, so that little of the work is padding, whatever the rooms and sentences.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PADDING_BUDGET = 1.15  # padded work over real work that one group may reach before a new one is opened
+
+
+def _groups(q_lengths: list[int], k_lengths: list[int]) -> list[list[int]]:
+    """Indices of sequences, grouped so that padding to the group's maxima stays within the budget."""
+    order = sorted(
+        (i for i in range(len(q_lengths)) if q_lengths[i] and k_lengths[i]), key=lambda i: (q_lengths[i], k_lengths[i])
+    )
+    groups: list[list[int]] = []
+    real = q_max = k_max = 0
+    for i in order:
+        q_new, k_new = max(q_max, q_lengths[i]), max(k_max, k_lengths[i])
+        cost = q_lengths[i] * k_lengths[i]
+        # A tiny sequence costs less than a kernel launch: below 4,096 products padding is free.
+        budget = max(PADDING_BUDGET * (real + cost), 4096.0 * (len(groups[-1]) + 1 if groups else 1))
+        if groups and (len(groups[-1]) + 1) * q_new * k_new <= budget:
+            groups[-1].append(i)
+            real, q_max, k_max = real + cost, q_new, k_new
+        else:
+            groups.append([i])
+            real, q_max, k_max = cost, q_lengths[i], k_lengths[i]
+    return groups
+
+
+class RaggedPlan:
+    """How two ragged batches attend to each other: built once per stack and shared by its layers."""
+
+    def __init__(self, q_lengths: list[int], k_lengths: list[int], device: torch.device) -> None:
+        if len(q_lengths) != len(k_lengths):
+            raise ValueError(f"{len(q_lengths)} query sequences but {len(k_lengths)} key sequences")
+        q_start, k_start = _starts(q_lengths), _starts(k_lengths)
+        self.total = sum(q_lengths)
+        self.groups: list[tuple[int, Tensor, Tensor, Tensor | None, Tensor | None]] = []
+        for members in _groups(q_lengths, k_lengths):
+            q_index, q_valid = _padded([q_start[i] for i in members], [q_lengths[i] for i in members], device)
+            k_index, k_valid = _padded([k_start[i] for i in members], [k_lengths[i] for i in members], device)
+            mask = None if k_valid is None else k_valid[:, None, None, :]  # (G, 1, 1, K)
+            self.groups.append((len(members), q_index, k_index, mask, q_valid))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
+        """q (Nq, H, D), k and v (Nk, H, D) -> (Nq, H, D); rows without keys get zeros. ``scale``: of the logits, by
+        default 1 / sqrt(D)."""
+        parts, rows = [], []
+        for size, q_index, k_index, mask, q_valid in self.groups:
+            heads = [
+                t.index_select(0, i).unflatten(0, (size, -1)).transpose(1, 2)
+                for t, i in ((q, q_index), (k, k_index), (v, k_index))
+            ]
+            out = (
+                F.scaled_dot_product_attention(*heads, attn_mask=mask, scale=scale).transpose(1, 2).flatten(0, 1)
+            )  # (G * Q, H, D)
+            if q_valid is not None:
+                keep = q_valid.flatten().nonzero().squeeze(1)
+                out, q_index = out.index_select(0, keep), q_index.index_select(0, keep)
+            parts.append(out)
+            rows.append(q_index)
+        if not parts:
+            return torch.zeros_like(q)
+        return torch.zeros_like(q).index_copy(0, torch.cat(rows), torch.cat(parts))
+
+
+def _starts(lengths: list[int]) -> list[int]:
+    starts, total = [], 0
+    for n in lengths:
+        starts.append(total)
+        total += n
+    return starts
+
+
+def _padded(starts: list[int], lengths: list[int], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Row indices of sequences padded to the longest by repeating a row, flat, and which are real (None if all)."""
+    longest = max(lengths)
+    steps = torch.arange(longest, device=device)
+    length = torch.tensor(lengths, device=device)[:, None]
+    index = torch.tensor(starts, device=device)[:, None] + torch.minimum(steps, length - 1)
+    return index.flatten(), None if min(lengths) == longest else steps < length
+
+
+class RaggedAttention(nn.Module):
+    """Multi-head attention over ragged batches; parameters named as in ``nn.MultiheadAttention``."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is not a multiple of the number of heads {heads}")
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, plan: RaggedPlan) -> Tensor:
+        wq, wk, wv = self.in_proj_weight.chunk(3)
+        bq, bk, bv = self.in_proj_bias.chunk(3)
+        q, k, v = F.linear(query, wq, bq), F.linear(key, wk, bk), F.linear(value, wv, bv)
+        split = (self.heads, -1)
+        return self.out_proj(
+            plan.attend(q.unflatten(1, split), k.unflatten(1, split), v.unflatten(1, split)).flatten(1)
+        )

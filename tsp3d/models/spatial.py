@@ -1,0 +1,73 @@
+"""Attention among voxels that knows where they are.
+
+A sentence about an object among its like ("the chair to the left of the desk") is settled by offsets between voxels,
+which attention over position embeddings has to learn anew for every pair of places. Here each voxel i asks for a
+direction u and a reach a, both read from its features, and the logit towards voxel j gains
+
+    u . (p_j - p_i) - a . (p_j - p_i)^2        (p in metres, one u and a per head and axis, a > 0)
+
+which is a Gaussian around a place the voxel chooses, or the furthest voxel in a direction. Up to a constant of i, which
+softmax does not see, it is a product of terms of i and of j, so that it costs six more channels of query and key and no
+matrix of pairs. The attended mean offset and spread come back through six more channels of the values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .ragged import RaggedAttention, RaggedPlan
+
+REACHES = (4.0, 1.6, 0.8, 0.4)
+"""Initial widths (m) of the heads' Gaussians, in turn."""
+MOMENTS = 7
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where voxels are."""
+
+    xyz: Tensor
+    """(N, 3) metres."""
+    embedding: Tensor
+    """(N, C)"""
+
+
+class SpatialAttention(RaggedAttention):
+    """Self-attention with the logits and the moments described above; begins close to attention without them."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(dim, heads)
+        self.ask = nn.Linear(dim, heads * 6)
+        self.tell = nn.Linear(heads * MOMENTS, dim)
+        nn.init.normal_(self.ask.weight, std=0.01)
+        precision = torch.tensor([0.5 / REACHES[h % len(REACHES)] ** 2 for h in range(heads)])
+        bias = torch.zeros(heads, 6)
+        bias[:, 3:] = torch.log(torch.expm1(precision))[:, None]  # softplus gives the precision back
+        with torch.no_grad():
+            self.ask.bias.copy_(bias.flatten())
+        nn.init.zeros_(self.tell.weight)
+        nn.init.zeros_(self.tell.bias)
+
+    def forward(self, qk: Tensor, value: Tensor, xyz: Tensor, plan: RaggedPlan) -> Tensor:  # type: ignore[override]
+        """qk and value (N, C), xyz (N, 3) metres -> (N, C)."""
+        wqk, wv = self.in_proj_weight.tensor_split([2 * qk.shape[1]])
+        bqk, bv = self.in_proj_bias.tensor_split([2 * qk.shape[1]])
+        q, k = F.linear(qk, wqk, bqk).unflatten(1, (2, self.heads, -1)).unbind(1)
+        v = F.linear(value, wv, bv).unflatten(1, (self.heads, -1))
+        width = q.shape[2]
+        u, a = self.ask(qk).unflatten(1, (self.heads, 6)).split(3, dim=2)  # (N, H, 3) each
+        a = F.softplus(a)
+        at = xyz[:, None]
+        moments = torch.cat([xyz, xyz.square()], 1)[:, None].expand(-1, self.heads, -1)
+        q = torch.cat([q / math.sqrt(width), u + 2 * a * at, -a], 2)
+        out = plan.attend(q, torch.cat([k, moments], 2), torch.cat([v, moments], 2), scale=1.0)
+        mean, square = out[:, :, width : width + 3], out[:, :, width + 3 :]
+        offset = mean - at
+        spread = (square - mean.square()).clamp(min=0)
+        told = torch.cat([offset, offset.norm(dim=2, keepdim=True), spread], 2).flatten(1)
+        return self.out_proj(out[:, :, :width].flatten(1)) + self.tell(told)
