@@ -77,16 +77,11 @@ class InputSkip(nn.Module):
 
     def __init__(self, dim: int, hidden: int = 32, points: bool = False) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), _silent(hidden, dim))
         self.points: nn.Sequential | None = None
-        lasts = [self.mlp[2]]
         if points:
             self.points = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-            self.pooled = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, dim))
-            lasts.append(self.pooled[2])
-        for last in lasts:  # begins as no change
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            self.pooled = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), _silent(hidden, dim))
 
     def forward(self, level: SparseTensor, voxels: SparseTensor, voxel_size: float) -> SparseTensor:
         """``voxels`` (stride 1) hold xyz (m) and colour; every voxel of ``level`` covers at least one of them."""
@@ -103,3 +98,11 @@ class InputSkip(nn.Module):
             each = self.points(torch.cat([color, xyz[:, 2:], (xyz - center[row]) * (4 / side)], 1))
             update = update + self.pooled(sparse.segment_mean(each, row, len(center)))
         return level.replace(level.feats + update)
+
+
+def _silent(cin: int, cout: int) -> nn.Linear:
+    """A layer that begins as no change to what it is added to."""
+    layer = nn.Linear(cin, cout)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
