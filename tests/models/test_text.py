@@ -20,7 +20,7 @@ from tsp3d.models.text import (
     length_buckets,
     load_text_encoder,
 )
-from tsp3d.models.text_small import RaggedLayout, SmallTextEncoder
+from tsp3d.models.text_small import SmallTextEncoder
 
 TEXTS = [
     "the brown chair next to the desk",
@@ -134,23 +134,6 @@ def test_a_cut_sentence_keeps_its_closing_token(roberta: Path) -> None:
     row = encoder.tokenize(["the chair next to the desk"])[0]
     with pytest.warns(UserWarning):
         assert encoder._clip(row)[-1] == 2 and len(encoder._clip(row)) == 9
-
-
-def test_ragged_attention_is_attention_within_each_sentence() -> None:
-    torch.manual_seed(0)
-    lengths = [5, 1, 17, 8, 9, 5]
-    qkv = torch.randn(sum(lengths), 3 * 12, dtype=torch.float64, requires_grad=True)
-    got = RaggedLayout(lengths, qkv.device).attend(qkv, 3, 0.0)
-    wanted = []
-    for part in qkv.split(lengths):
-        q, k, v = part.view(-1, 3, 3, 4).permute(1, 2, 0, 3)  # (heads, L, d) each
-        weights = (q @ k.transpose(1, 2) / 4**0.5).softmax(-1)
-        wanted.append((weights @ v).transpose(0, 1).reshape(-1, 12))
-    torch.testing.assert_close(got, torch.cat(wanted))
-    direction = torch.randn_like(got)
-    (a,) = torch.autograd.grad((got * direction).sum(), qkv, retain_graph=True)
-    (b,) = torch.autograd.grad((torch.cat(wanted) * direction).sum(), qkv)
-    torch.testing.assert_close(a, b)
 
 
 def test_buckets_hold_each_row_once_and_pad_less_than_a_step() -> None:

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tsp3d.evaluation.protocols import Evaluation
+from tsp3d.files import write_text
 
 COLUMNS = ("queries", "acc@0.25", "acc@0.5", "recall@0.25", "recall@0.5", "mean_iou")
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, never finds half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def write_report(result: Evaluation, folder: str | Path) -> dict[str, Path]:
     """Write ``report.md``, ``report.json`` and ``queries.jsonl`` into ``folder``; returns their paths."""
     folder = Path(folder)
     paths = {name: folder / name for name in ("report.md", "report.json", "queries.jsonl")}
-    write_atomic(paths["queries.jsonl"], "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows))
-    write_atomic(paths["report.json"], json.dumps(result.summary(), indent=1, ensure_ascii=False) + "\n")
-    write_atomic(paths["report.md"], markdown(result))
+    write_text(paths["queries.jsonl"], "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows))
+    write_text(paths["report.json"], json.dumps(result.summary(), indent=1, ensure_ascii=False) + "\n")
+    write_text(paths["report.md"], markdown(result))
     return paths
 
 

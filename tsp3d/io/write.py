@@ -1,38 +1,30 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, with a clear word where a place cannot be written to."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from tsp3d import files
 from tsp3d.io.errors import UserError
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` (folders are made), and rename it to ``path`` when the block succeeds.
-
-    If the block fails, the temporary file goes and whatever was at ``path`` stays.
+    """:func:`tsp3d.files.replacing` for outputs that a user named.
 
     Raises:
         UserError: the place cannot be written to.
     """
-    path = Path(path)
-    # The suffix stays last: writers such as matplotlib choose the format by it.
-    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}.tmp{path.suffix}")
+    if Path(path).is_dir():
+        raise UserError(f"{path}: cannot write a file there, it is a folder; choose another name")
     try:
-        if path.is_dir():
-            raise UserError(f"{path}: cannot write a file there, it is a folder; choose another name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with files.replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        with suppress(OSError):  # where the folder could not be made, there is nothing to remove
-            temporary.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -21,6 +21,7 @@ from .config import ModelConfig
 from .fusion import FusionStack, PositionEmbedding
 from .pruning import features_at, inference_mask, positions, scores_at, top_mask
 from .spatial import Place
+from .text import TextFeatures
 
 LOG_SIZE_RANGE = (-5.0, 4.0)  # 7 mm to 55 m: keeps exp() finite whatever the weights
 
@@ -173,9 +174,8 @@ class GroundingHead(nn.Module):
             x, text, completion = self._complete(x, upsampled, probability, levels[0], scene, text, text_lengths)
             trace["completed"] = x.coords
         x = _apply(self.out_block_0, _apply(self.lateral_block_0, x))
-        starts = torch.tensor(text_lengths).cumsum(0) - torch.tensor(text_lengths)
         query = x.coords[:, 0].long()
-        sentence = text[starts.to(text.device)][query]  # (N, C): token 0 of each voxel's sentence
+        sentence = TextFeatures(text, text_lengths).sentence[query]  # (N, C)
         x = self.fuse(x.replace(torch.cat([x.feats, sentence], 1)))
         at = positions(x, self.config.voxel_size, self._half)
         raw = self.bbox_conv(x).feats

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from tsp3d import losses as L
 from tsp3d import sparse
+from tsp3d.files import replacing, write_text
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 
@@ -293,9 +293,10 @@ class GroundingNet(nn.Module):
             if not name.startswith(("auxiliary.", "text_encoder.")):
                 value = value.detach().cpu().contiguous()
                 state[name] = value.half() if half and value.ndim >= 2 else value
-        _replace(folder / "model.safetensors", lambda path: save_file(state, path))
-        text = json.dumps(self.config.to_dict(), indent=2)
-        _replace(folder / "config.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
+        with replacing(folder / "model.safetensors") as path:
+            save_file(state, path)
+            path.chmod(0o644)  # safetensors makes files that only their owner reads
+        write_text(folder / "config.json", json.dumps(self.config.to_dict(), indent=2))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> GroundingNet:
@@ -316,11 +317,3 @@ class GroundingNet(nn.Module):
                 f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
         return net.to(device).eval()
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Writes to a temporary name beside ``path`` and renames, so that a crash leaves no broken file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(str(temporary))
-    temporary.chmod(0o644)  # safetensors makes files that only their owner reads
-    os.replace(temporary, path)

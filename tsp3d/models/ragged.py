@@ -49,9 +49,9 @@ class RaggedPlan:
             mask = None if k_valid is None else k_valid[:, None, None, :]  # (G, 1, 1, K)
             self.groups.append((len(members), q_index, k_index, mask, q_valid))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
         """q (Nq, H, D), k and v (Nk, H, D) -> (Nq, H, D); rows without keys get zeros. ``scale``: of the logits, by
-        default 1 / sqrt(D)."""
+        default 1 / sqrt(D). ``dropout``: of the attention weights."""
         parts, rows = [], []
         for size, q_index, k_index, mask, q_valid in self.groups:
             heads = [
@@ -59,7 +59,9 @@ class RaggedPlan:
                 for t, i in ((q, q_index), (k, k_index), (v, k_index))
             ]
             out = (
-                F.scaled_dot_product_attention(*heads, attn_mask=mask, scale=scale).transpose(1, 2).flatten(0, 1)
+                F.scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout, scale=scale)
+                .transpose(1, 2)
+                .flatten(0, 1)
             )  # (G * Q, H, D)
             if q_valid is not None:
                 keep = q_valid.flatten().nonzero().squeeze(1)

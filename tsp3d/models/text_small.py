@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,55 +16,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.models.text import BUNDLED, TextConfig, TextEncoder, TextFeatures, config_from_dict, length_buckets
+from tsp3d.models.ragged import RaggedPlan
+from tsp3d.models.text import BUNDLED, TextConfig, TextEncoder, TextFeatures, config_from_dict
 
 SENTENCE_TOKEN = "[CLS]"
-
-
-class RaggedLayout:
-    """Where the rows of concatenated sentences go in padded buckets of similar length, and back."""
-
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        self.shape: tuple[int, int] | None = None
-        if lengths and min(lengths) == max(lengths):
-            self.shape = (len(lengths), lengths[0])  # rectangular already: views instead of gathers
-            return
-        starts = [0]
-        for length in lengths:
-            starts.append(starts[-1] + length)
-        self.buckets: list[tuple[Tensor, Tensor]] = []
-        inverse, base = [0] * starts[-1], 0
-        for rows in length_buckets(lengths):
-            longest = max(lengths[row] for row in rows)
-            # A padded place repeats the sentence's first row; the mask keeps it from being seen.
-            index = [[starts[r] + (t if t < lengths[r] else 0) for t in range(longest)] for r in rows]
-            mask = [[t < lengths[r] for t in range(longest)] for r in rows]
-            for i, r in enumerate(rows):
-                inverse[starts[r] : starts[r + 1]] = range(base + i * longest, base + i * longest + lengths[r])
-            base += len(rows) * longest
-            index_t = torch.tensor(index, device=device)  # (n, L)
-            mask_t = torch.tensor(mask, device=device)[:, None, None, :]  # (n, 1, 1, L)
-            self.buckets.append((index_t, mask_t))
-        self.inverse = torch.tensor(inverse, dtype=torch.int64, device=device)  # (T,)
-
-    def attend(self, qkv: Tensor, heads: int, dropout: float) -> Tensor:
-        """Self-attention within each sentence. qkv: (T, 3C) → (T, C)."""
-        channels = qkv.shape[1] // 3
-        if self.shape is not None:
-            return _attend(qkv.view(*self.shape, 3, heads, -1), None, dropout).reshape(-1, channels)
-        outs = []
-        for index, mask in self.buckets:
-            rows = qkv.index_select(0, index.flatten()).view(*index.shape, 3, heads, -1)
-            outs.append(_attend(rows, mask, dropout).reshape(-1, channels))
-        if not outs:
-            return qkv[:, :channels]
-        return torch.cat(outs).index_select(0, self.inverse)
-
-
-def _attend(qkv: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """qkv: (n, L, 3, heads, d) → (n, L, heads, d)."""
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (n, heads, L, d) each
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -78,10 +32,14 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.up, self.down = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
 
-    def forward(self, x: Tensor, layout: RaggedLayout) -> Tensor:
+    def _attend(self, x: Tensor, plan: RaggedPlan, dropout: float) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)  # (T, heads, d) each
+        return plan.attend(q, k, v, dropout=dropout).flatten(1)
+
+    def forward(self, x: Tensor, plan: RaggedPlan) -> Tensor:
         """x: (T, dim) → (T, dim)."""
         p = self.dropout if self.training else 0.0
-        x = x + F.dropout(self.out(layout.attend(self.qkv(self.norm1(x)), self.heads, p)), p)
+        x = x + F.dropout(self.out(self._attend(self.norm1(x), plan, p)), p)
         return x + F.dropout(self.down(F.gelu(self.up(self.norm2(x)))), p)
 
 
@@ -133,9 +91,9 @@ class SmallTextEncoder(TextEncoder):
         flat = torch.tensor([i for row in ids for i in row], dtype=torch.int64, device=self.device)  # (T,)
         places = torch.tensor([p for n in lengths for p in range(n)], dtype=torch.int64, device=self.device)  # (T,)
         x = self.embed(flat) + self.position(places)  # (T, dim)
-        layout = RaggedLayout(lengths, x.device)
+        plan = RaggedPlan(lengths, lengths, x.device)
         for block in self.blocks:
-            x = block(x, layout)
+            x = block(x, plan)
         return TextFeatures(self.norm(x), lengths)
 
     def save(self, folder: str | os.PathLike[str], half: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tsp3d.files import replacing
+
 log = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path:
     """Write ``step-00001234.pt`` (tensors and plain values only) atomically; delete all but the newest ``keep``."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
-    partial = folder / f".{path.name}.{os.getpid()}.partial"
-    try:
+    with replacing(path) as partial:
         torch.save(state, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     for old in sorted(folder.glob("step-*.pt"))[: -max(keep, 1)]:
         old.unlink(missing_ok=True)
     return path
@@ -43,9 +39,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 def save_weights(path: Path, net: nn.Module) -> None:
     """Write all of a network's weights, training-only parts included, atomically (safetensors)."""
     state = {name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(state, partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file(state, partial)
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
