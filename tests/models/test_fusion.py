@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tsp3d.models.config import FusionConfig
-from tsp3d.models.fusion import FusionStack, PositionEmbedding
+from tsp3d.models.fusion import FusionStack, PositionEmbedding, Product
 from tsp3d.models.ragged import RaggedAttention, RaggedPlan
 from tsp3d.models.spatial import Place, SpatialAttention
 
@@ -43,7 +43,7 @@ def test_padding_stays_within_the_budget() -> None:
 @pytest.mark.parametrize("spatial", [False, True])
 def test_sequences_do_not_see_each_other(spatial: bool) -> None:
     torch.manual_seed(0)
-    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0, spatial=spatial)).eval()
+    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0, spatial=spatial, gate=8)).eval()
     voxels, text = torch.randn(9, 16), torch.randn(7, 16)
     position = Place(torch.randn(9, 3), torch.randn(9, 16))
     out = stack(voxels, position, [4, 5], text, [3, 4])
@@ -65,7 +65,7 @@ def test_position_embedding_is_the_pointwise_convolution() -> None:
 @pytest.mark.parametrize("spatial", [False, True])
 def test_beginning_once_for_all_sentences_changes_nothing(spatial: bool) -> None:
     torch.manual_seed(0)
-    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0, spatial=spatial)).eval()
+    stack = FusionStack(FusionConfig(dim=16, heads=2, feedforward=16, dropout=0.0, spatial=spatial, gate=8)).eval()
     voxels, text = torch.randn(6, 16), torch.randn(7, 16)
     position = Place(torch.randn(6, 3), torch.randn(6, 16))
     twice = torch.cat([voxels, voxels])
@@ -117,3 +117,13 @@ def test_spatial_attention_does_not_depend_on_the_origin() -> None:
     x, xyz = torch.randn(5, 8), torch.randn(5, 3)
     plan = RaggedPlan([2, 3], [2, 3], x.device)
     assert torch.allclose(layer(x, x, xyz, plan), layer(x, x, xyz + 2.0, plan), atol=1e-4)
+
+
+def test_product_is_a_sum_over_pairs_of_projections() -> None:
+    torch.manual_seed(0)
+    product = Product(4, 3, width=2, dim=5, group=3)
+    torch.nn.init.normal_(product.out.weight)
+    a, b, row = torch.randn(6, 4), torch.randn(2, 3), torch.tensor([0, 1, 1, 0, 0, 1])
+    left, right = product.left(a).view(6, 2, 3), product.right(b)[row].view(6, 2, 3)
+    expected = product.out(torch.einsum("nwg,nwg->nw", left, right))
+    assert torch.allclose(product(a, b, row), expected, atol=1e-6)

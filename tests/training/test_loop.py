@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -225,3 +227,36 @@ def test_a_step_has_its_own_seed() -> None:
     assert torch.equal(first, torch.rand(3))
     seed_step(0, 6)
     assert not torch.equal(first, torch.rand(3))
+
+
+def launch(data: Path, out: Path, stop_at: int, resume: bool) -> None:
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__]
+    command += [str(data), str(out), str(stop_at), str(int(resume))]
+    # In a session of its own, so that a signal to the group of processes stays among them.
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, start_new_session=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_agree_and_go_on_where_they_stopped(folder: Path, tmp_path: Path) -> None:
+    launch(folder, tmp_path / "whole", 0, False)
+    ranks = [load_file(tmp_path / f"whole/rank{rank}.safetensors") for rank in (0, 1)]
+    weights = [name for name, value in ranks[0].items() if value.is_floating_point() and "running" not in name]
+    assert weights and all(torch.equal(ranks[0][name], ranks[1][name]) for name in weights)
+    lines = (tmp_path / "whole/run/validation.jsonl").read_text().splitlines()
+    assert len(lines) == 3  # steps 5, 10 and the last, 12
+
+    launch(folder, tmp_path / "parts", 5, False)
+    launch(folder, tmp_path / "parts", 0, True)
+    for name in ("averaged.safetensors", "export/model.safetensors"):
+        whole, parts = (load_file(tmp_path / start / "run" / name) for start in ("whole", "parts"))
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+if __name__ == "__main__":
+    data_folder, out_folder, at, again = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
+    rank = int(os.environ["RANK"])
+    # Only one process is told to stop: the others have to hear of it.
+    trained, _ = run(settings(data_folder, out_folder), again, at if rank == 1 else 0)
+    state = {name: value.contiguous() for name, value in trained.state_dict().items()}
+    save_file(state, out_folder / f"rank{rank}.safetensors")

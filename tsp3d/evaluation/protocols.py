@@ -95,7 +95,9 @@ def evaluate_grounding(
     Returns:
         Measures and rows; ``timings`` is left empty.
     """
-    accuracy, calibration = GroundingAccuracy(), CalibrationError()
+    # One process evaluates, while others of a training run may wait elsewhere: nothing is gathered from them.
+    accuracy = GroundingAccuracy(sync_on_compute=False)
+    calibration = CalibrationError(sync_on_compute=False)
     rows: list[dict[str, Any]] = []
     for index in range(len(dataset)) if scenes is None else scenes:
         sample = subsample(dataset[index], points, np.random.default_rng(index))

@@ -40,6 +40,8 @@ class FusionConfig:
     dropout: float = 0.1
     spatial: bool = False
     """Attention among voxels sees their offsets, and returns where it looked (see :mod:`tsp3d.models.spatial`)."""
+    gate: int = 0
+    """Width of a product between a voxel and what it read in the sentence, beside the sum; 0 for none."""
 
 
 @dataclass
@@ -89,6 +91,8 @@ class HeadConfig:
     positives: int = 32
     positive_margin: float = 0.0
     """A box's positives lie in it or at most so far (m) outside, the nearest four excepted; 0 for no such limit."""
+    match: int = 0
+    """Products between voxel and sentence that enter the score and the box, each of 8 channels; 0 for none."""
     prior: float = 0.01
     quality: bool = False
     """Score targets are (1 + IoU of the predicted box) / 2 instead of 1, so that the better box ranks first."""

@@ -31,6 +31,28 @@ class SelfAttention(nn.Module):
         return self.norm1(x + self.dropout(update))
 
 
+class Product(nn.Module):
+    """Sums over products of two projected features, in ``width`` groups of ``group`` channels -> dim.
+
+    Whether a voxel fits a word ("brown") is a product of the two, which layers that add them learn slowly. Begins as
+    zero.
+    """
+
+    def __init__(self, left: int, right: int, width: int, dim: int, group: int = 1) -> None:
+        super().__init__()
+        self.group = group
+        self.left, self.right = nn.Linear(left, width * group), nn.Linear(right, width * group)
+        self.out = nn.Linear(width, dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, a: Tensor, b: Tensor, row: Tensor | None = None) -> Tensor:
+        """a (N, left), b (N, right), or (M, right) with the ``row`` (N,) of each -> (N, dim)."""
+        right = self.right(b)
+        product = self.left(a) * (right if row is None else right[row])
+        return self.out(product.unflatten(1, (-1, self.group)).sum(2) if self.group > 1 else product)
+
+
 class CrossAttention(nn.Module):
     """Both ways at once, each from the features before the other's update."""
 
@@ -41,6 +63,7 @@ class CrossAttention(nn.Module):
         self.norm_lv, self.norm_lv2 = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.norm_vl, self.norm_vl2 = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.ffn_lv, self.ffn_vl = _feed_forward(config), _feed_forward(config)
+        self.gate = Product(config.dim, config.dim, config.gate, config.dim) if config.gate else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, voxels: Tensor, place: Place, text: Tensor, plans: FusionPlans) -> tuple[Tensor, Tensor]:
@@ -48,6 +71,8 @@ class CrossAttention(nn.Module):
         to_voxels = self.cross_vl(voxels + place.embedding, text, text, plans.voxels_text)
         text = self.norm_lv(text + self.dropout(to_text))
         text = self.norm_lv2(text + self.ffn_lv(text))
+        if self.gate is not None:
+            to_voxels = to_voxels + self.gate(voxels, to_voxels)
         voxels = self.norm_vl(voxels + self.dropout(to_voxels))
         return self.norm_vl2(voxels + self.ffn_vl(voxels)), text
 

@@ -18,11 +18,12 @@ from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 
 from .config import ModelConfig
-from .fusion import FusionStack, PositionEmbedding
+from .fusion import FusionStack, PositionEmbedding, Product
 from .pruning import features_at, inference_mask, positions, scores_at, top_mask
 from .spatial import Place
 from .text import TextFeatures
 
+MATCH_CHANNELS = 8
 LOG_SIZE_RANGE = (-5.0, 4.0)  # 7 mm to 55 m: keeps exp() finite whatever the weights
 
 
@@ -113,6 +114,8 @@ class GroundingHead(nn.Module):
             nn.init.zeros_(self.refine.weight)  # begins as no change
             nn.init.zeros_(self.refine.bias)
         self.fuse = Fuse(dim)
+        width = config.head.match
+        self.match = Product(2 * dim, 2 * dim, width, dim, MATCH_CHANNELS) if width else None
         self.bbox_conv = snn.Conv3d(dim, 6, 1, bias=True)
         self.cls_conv = snn.Conv3d(dim, 1, 1, bias=True)
         nn.init.normal_(self.cls_conv.kernel, std=0.01)
@@ -140,7 +143,7 @@ class GroundingHead(nn.Module):
             scene: (Q,) int64, the scene of each sentence.
             focus: true regions for training; without them pruning is by score alone.
         """
-        pruning = self.config.pruning
+        pruning, told = self.config.pruning, text
         keep: dict[int, VoxelLogits] = {}
         trace: dict[str, Tensor] = {}
         forced = None
@@ -175,8 +178,13 @@ class GroundingHead(nn.Module):
             trace["completed"] = x.coords
         x = _apply(self.out_block_0, _apply(self.lateral_block_0, x))
         query = x.coords[:, 0].long()
-        sentence = TextFeatures(text, text_lengths).sentence[query]  # (N, C)
-        x = self.fuse(x.replace(torch.cat([x.feats, sentence], 1)))
+        sentence = TextFeatures(text, text_lengths).sentence  # (Q, C)
+        fused = self.fuse(x.replace(torch.cat([x.feats, sentence[query]], 1)))
+        if self.match is not None:
+            seen = torch.cat([x.feats, features_at(levels[0], x, scene)], 1)
+            said = torch.cat([sentence, TextFeatures(told, text_lengths).sentence], 1)
+            fused = fused.replace(fused.feats + self.match(seen, said, query))
+        x = fused
         at = positions(x, self.config.voxel_size, self._half)
         raw = self.bbox_conv(x).feats
         boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
