@@ -93,6 +93,8 @@ class HeadConfig:
     """A box's positives lie in it or at most so far (m) outside, the nearest four excepted; 0 for no such limit."""
     match: int = 0
     """Products between voxel and sentence that enter the score and the box, each of 8 channels; 0 for none."""
+    vote_iou: float = 0.0
+    """At inference boxes that overlap by more than this vote together and are averaged; 0 for none."""
     prior: float = 0.01
     quality: bool = False
     """Score targets are (1 + IoU of the predicted box) / 2 instead of 1, so that the better box ranks first."""

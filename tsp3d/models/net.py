@@ -21,6 +21,7 @@ from tsp3d.sparse import nn as snn
 from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
+from .decode import best_boxes
 from .head import Focus, GroundingHead, HeadOutput, VoxelLogits
 from .text import TextFeatures, build_text_encoder, load_text_encoder
 
@@ -135,12 +136,8 @@ class GroundingNet(nn.Module):
         results = []
         for q in range(sentences):
             rows = (out.query == q).nonzero().squeeze(1)
-            scores, boxes = out.logits[rows].sigmoid(), out.boxes[rows]
-            order = scores.argsort(descending=True, stable=True)[: 1 if top_k == 1 else 512]
-            scores, boxes = scores[order], boxes[order]
-            if top_k > 1:
-                kept = sparse.nms_3d(boxes, scores, nms_iou)[:top_k]
-                scores, boxes = scores[kept], boxes[kept]
+            vote = self.config.head.vote_iou
+            boxes, scores = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
             trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
             results.append(RawGrounding(boxes, scores, trace))
         return results

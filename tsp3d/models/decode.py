@@ -1,0 +1,40 @@
+"""From scored voxels of a sentence to its boxes."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tsp3d import sparse
+
+CANDIDATES = 512  # of the voxels that several boxes are chosen from
+VOTERS = 256
+
+
+def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_iou: float) -> tuple[Tensor, Tensor]:
+    """The best boxes of one sentence, best first, without those that overlap a better one by ``nms_iou``.
+
+    Args:
+        logits: (N,) of the sentence's voxels; ``boxes`` (N, 6) centre and full size.
+        vote_iou: 0 ranks a box by its own logit. Otherwise boxes that overlap by more agree: a box counts with the
+            softmax mass of all that agree with it (what the ranking loss trains), and its place is their mean weighted
+            by the squared score (Solovyev et al., "Weighted boxes fusion", 2021).
+
+    Returns:
+        boxes (k, 6) and scores (k,) in 0..1.
+    """
+    count = VOTERS if vote_iou > 0 else 1 if top_k == 1 else CANDIDATES
+    order = logits.argsort(descending=True, stable=True)[:count]
+    logits, boxes = logits[order], boxes[order]
+    scores = rank = logits.sigmoid()
+    if vote_iou > 0 and len(boxes):
+        agree = (sparse.box_iou_3d(boxes, boxes) > vote_iou).to(boxes.dtype)
+        agree.fill_diagonal_(1.0)  # a box without volume overlaps nothing
+        rank = agree @ (logits - logits[0]).exp()
+        weight = agree * scores.square()
+        boxes = (weight @ boxes) / weight.sum(1, keepdim=True).clamp(min=1e-12)
+        scores = (agree * scores).amax(1)
+    if top_k == 1:
+        kept = rank.argmax(0, keepdim=True) if len(rank) else order
+    else:
+        kept = sparse.nms_3d(boxes, rank, nms_iou)[:top_k]
+    return boxes[kept], scores[kept]
