@@ -17,22 +17,24 @@ def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_i
         logits: (N,) of the sentence's voxels; ``boxes`` (N, 6) centre and full size.
         vote_iou: 0 ranks a box by its own logit. Otherwise boxes that overlap by more agree: a box counts with the
             softmax mass of all that agree with it (what the ranking loss trains), and its place is their mean weighted
-            by the squared score (Solovyev et al., "Weighted boxes fusion", 2021).
+            by the squared score (Solovyev et al., "Weighted boxes fusion", 2021). Its score is the geometric mean of
+            that mass, which knows the rivals, and the best score among them, which knows the fit.
 
     Returns:
         boxes (k, 6) and scores (k,) in 0..1.
     """
     count = VOTERS if vote_iou > 0 else 1 if top_k == 1 else CANDIDATES
     order = logits.argsort(descending=True, stable=True)[:count]
+    everything = (logits - logits[order[:1]]).exp().sum()
     logits, boxes = logits[order], boxes[order]
     scores = rank = logits.sigmoid()
     if vote_iou > 0 and len(boxes):
         agree = (sparse.box_iou_3d(boxes, boxes) > vote_iou).to(boxes.dtype)
         agree.fill_diagonal_(1.0)  # a box without volume overlaps nothing
-        rank = agree @ (logits - logits[0]).exp()
+        rank = agree @ (logits - logits[0]).exp() / everything
         weight = agree * scores.square()
         boxes = (weight @ boxes) / weight.sum(1, keepdim=True).clamp(min=1e-12)
-        scores = (agree * scores).amax(1)
+        scores = ((agree * scores).amax(1) * rank).sqrt()
     if top_k == 1:
         kept = rank.argmax(0, keepdim=True) if len(rank) else order
     else:
