@@ -42,7 +42,7 @@ class _ConvBase(nn.Module):
 
     def _apply_map(self, x: SparseTensor, target: CoordinateSet, kernel_map: KernelMap) -> SparseTensor:
         weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
-        feats = convolve(x.feats, weight, kernel_map, len(target))
+        feats = convolve(x.feats, weight, kernel_map, target.rows)
         return SparseTensor.over(feats if self.bias is None else feats + self.bias.to(feats.dtype), target)
 
     def extra_repr(self) -> str:
@@ -128,9 +128,9 @@ class MaxPool3d(_Pool):
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
         feats, best = _wide(x.feats), None
         if backends.peer is not None and feats.dtype == torch.float32:
-            best = backends.peer.max_pool(feats, m, len(target))
+            best = backends.peer.max_pool(feats, m, target.rows)
         if best is None:
-            best, _ = ops.max_pool(feats, m.in_rows, m.out_rows, m.splits, len(target))
+            best, _ = ops.max_pool(feats, m.in_rows, m.out_rows, m.splits, target.rows)
         return SparseTensor.over(best.to(x.dtype), target)
 
 
@@ -139,7 +139,7 @@ class AvgPool3d(_Pool):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
-        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, len(target))
+        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, target.rows)
         count = torch.bincount(m.out_rows, minlength=len(target)).clamp_(min=1)
         return SparseTensor.over((total / count[:, None]).to(x.dtype), target)
 
@@ -175,9 +175,15 @@ class BatchNorm(nn.Module):
         self.bn = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        if len(x) >= 2 or not self.training:
-            return x.replace(self.bn(x.feats))
-        bn = self.bn
+        bn, rows = self.bn, x.coordinate_set.rows
+        if torch.compiler.is_dynamo_compiling():
+            # A trace does not know how many rows there are, and PyTorch's batch norm asks whether there are any.
+            if not self.training:
+                scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+                return x.replace(x.feats * scale + (bn.bias - bn.running_mean * scale))
+            torch._check(rows >= 2)
+        if not self.training or rows >= 2:
+            return x.replace(bn(x.feats))
         return x.replace(F.batch_norm(x.feats, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps))
 
 
