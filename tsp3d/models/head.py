@@ -176,11 +176,16 @@ class GroundingHead(nn.Module):
         starts = torch.tensor(text_lengths).cumsum(0) - torch.tensor(text_lengths)
         query = x.coords[:, 0].long()
         sentence = text[starts.to(text.device)][query]  # (N, C): token 0 of each voxel's sentence
+        at, boxes, logits = self.boxes(x, sentence)
+        return HeadOutput(at, query, boxes, logits, keep, completion, trace)
+
+    def boxes(self, x: SparseTensor, sentence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A box for each voxel: sentence (N, C) -> positions (N, 3), boxes (N, 6) in metres, score logits (N,)."""
         x = self.fuse(x.replace(torch.cat([x.feats, sentence], 1)))
         at = positions(x, self.config.voxel_size, self._half)
         raw = self.bbox_conv(x).feats
         boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
-        return HeadOutput(at, query, boxes, self.cls_conv(x).feats[:, 0], keep, completion, trace)
+        return at, boxes, self.cls_conv(x).feats[:, 0]
 
     def _place(self, at: Tensor) -> Place:
         return Place(at, self.pos_embed(at))

@@ -62,6 +62,19 @@ class RaggedLayout:
         return torch.cat(outs).index_select(0, self.inverse)
 
 
+class PaddedLayout:
+    """The same for sentences that are padded to one length, which torch.export can trace. mask: (Q, L) bool, True at
+    tokens."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    def attend(self, qkv: Tensor, heads: int, dropout: float) -> Tensor:
+        """As :meth:`RaggedLayout.attend`, over all Q * L rows."""
+        rows = qkv.unflatten(0, self.mask.shape).unflatten(2, (3, heads, -1))
+        return _attend(rows, self.mask[:, None, None, :], dropout).flatten(2).flatten(0, 1)
+
+
 def _attend(qkv: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     """qkv: (n, L, 3, heads, d) → (n, L, heads, d)."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (n, heads, L, d) each
@@ -78,7 +91,7 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.up, self.down = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
 
-    def forward(self, x: Tensor, layout: RaggedLayout) -> Tensor:
+    def forward(self, x: Tensor, layout: RaggedLayout | PaddedLayout) -> Tensor:
         """x: (T, dim) → (T, dim)."""
         p = self.dropout if self.training else 0.0
         x = x + F.dropout(self.out(layout.attend(self.qkv(self.norm1(x)), self.heads, p)), p)
@@ -132,11 +145,14 @@ class SmallTextEncoder(TextEncoder):
         lengths = [len(row) for row in ids]
         flat = torch.tensor([i for row in ids for i in row], dtype=torch.int64, device=self.device)  # (T,)
         places = torch.tensor([p for n in lengths for p in range(n)], dtype=torch.int64, device=self.device)  # (T,)
-        x = self.embed(flat) + self.position(places)  # (T, dim)
-        layout = RaggedLayout(lengths, x.device)
+        return TextFeatures(self.encode_rows(flat, places, RaggedLayout(lengths, self.device)), lengths)
+
+    def encode_rows(self, ids: Tensor, places: Tensor, layout: RaggedLayout | PaddedLayout) -> Tensor:
+        """Token ids (T,) and places in the sentence (T,) -> (T, dim)."""
+        x = self.embed(ids) + self.position(places)  # (T, dim)
         for block in self.blocks:
             x = block(x, layout)
-        return TextFeatures(self.norm(x), lengths)
+        return self.norm(x)
 
     def save(self, folder: str | os.PathLike[str], half: bool = False) -> None:
         """Write config.json, tokenizer.json and model.safetensors (as float16 if ``half``)."""
