@@ -65,7 +65,7 @@ class Scale(Common):
 
 def main(options: Engine | Model | Scale) -> int:
     """Measure, print, write; the exit code."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)  # a file has room for the table
     try:
         device = pick_device(options.device)
         head = report.header(type(options).__name__.lower(), device)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
-from tsp3d.benchmark import engine, scale
+from tsp3d.benchmark import engine, race, scale
 from tsp3d.benchmark.peers import Ours
+from tsp3d.benchmark.timing import sgemm
 from tsp3d.sparse import SparseTensor, reference
 
 
@@ -38,6 +41,12 @@ class Broken(Ours):
 
     def layer(self, weight: Tensor, level: int):
         raise RuntimeError("no kernel for this\nsecond line")
+
+
+@pytest.fixture(autouse=True)
+def _small_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's ceiling is not measured in tests."""
+    monkeypatch.setattr(race, "sgemm", partial(sgemm, size=32))
 
 
 @pytest.fixture
