@@ -179,8 +179,9 @@ class BatchNorm(nn.Module):
         if torch.compiler.is_dynamo_compiling():
             # A trace does not know how many rows there are, and PyTorch's batch norm asks whether there are any.
             if not self.training:
+                assert bn.running_mean is not None and bn.running_var is not None
                 scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-                return x.replace(x.feats * scale + (bn.bias - bn.running_mean * scale))
+                return x.replace((x.feats * scale + (bn.bias - bn.running_mean * scale)).to(x.dtype))
             torch._check(rows >= 2)
         if not self.training or rows >= 2:
             return x.replace(bn(x.feats))
