@@ -13,7 +13,7 @@ import torch
 
 import tsp3d
 from tsp3d.sparse import ops
-from tsp3d.sparse.backends import REMEDY, STATUS
+from tsp3d.sparse.backends import PEERS, REMEDY, STATUS
 
 
 def build_info(library: str) -> dict[str, str]:
@@ -51,6 +51,8 @@ def report() -> list[tuple[str, str]]:
         ("cpu operators", "compiled (C++)" if STATUS.name == "cpp" else f"plain PyTorch, because {STATUS.reason}"),
         ("library", STATUS.library or "not built"),
     ]
+    if STATUS.requested in PEERS:
+        rows.append(("layers", f"convolution and max-pooling by {STATUS.requested}"))
     if STATUS.library and STATUS.name == "cpp":
         built = build_info(STATUS.library)
         rows.append(("built with", f"{built['compiler']}, torch {built['torch']} (serves torch >= 2.10)"))

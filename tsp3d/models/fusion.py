@@ -156,6 +156,6 @@ class PositionEmbedding(nn.Module):
         assert isinstance(first, nn.Conv1d) and isinstance(last, nn.Conv1d)
         # Pointwise convolutions as matrix products, which keep (N, C) rows and need no transposes.
         hidden = F.linear(xyz, first.weight.squeeze(2), first.bias)
-        if len(xyz) > 1 or not self.training:
+        if not self.training or len(xyz) > 1:
             hidden = norm(hidden)
         return F.linear(relu(hidden), last.weight.squeeze(2), last.bias)

@@ -178,17 +178,29 @@ class GroundingHead(nn.Module):
             trace["completed"] = x.coords
         x = _apply(self.out_block_0, _apply(self.lateral_block_0, x))
         query = x.coords[:, 0].long()
-        sentence = TextFeatures(text, text_lengths).sentence  # (Q, C)
+        said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
+        at, boxes, logits = self.boxes(x, features_at(levels[0], x, scene), said, query)
+        return HeadOutput(at, query, boxes, logits, keep, completion, trace)
+
+    def boxes(self, x: SparseTensor, backbone: Tensor, said: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A box for each voxel.
+
+        Args:
+            x: N level-0 voxels; ``backbone`` (N, C) what the backbone alone knows of them.
+            said: (Q, 2C) sentence tokens after the attention stacks, then before; ``query`` (N,) that of each voxel.
+
+        Returns:
+            positions (N, 3) and boxes (N, 6) in metres, score logits (N,).
+        """
+        sentence = said[:, : x.feats.shape[1]]
         fused = self.fuse(x.replace(torch.cat([x.feats, sentence[query]], 1)))
         if self.match is not None:
-            seen = torch.cat([x.feats, features_at(levels[0], x, scene)], 1)
-            said = torch.cat([sentence, TextFeatures(told, text_lengths).sentence], 1)
-            fused = fused.replace(fused.feats + self.match(seen, said, query))
+            fused = fused.replace(fused.feats + self.match(torch.cat([x.feats, backbone], 1), said, query))
         x = fused
         at = positions(x, self.config.voxel_size, self._half)
         raw = self.bbox_conv(x).feats
         boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
-        return HeadOutput(at, query, boxes, self.cls_conv(x).feats[:, 0], keep, completion, trace)
+        return at, boxes, self.cls_conv(x).feats[:, 0]
 
     def _place(self, at: Tensor) -> Place:
         return Place(at, self.pos_embed(at))

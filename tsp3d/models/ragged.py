@@ -15,6 +15,8 @@ PADDING_BUDGET = 1.15  # padded work over real work that one group may reach bef
 
 def _groups(q_lengths: list[int], k_lengths: list[int]) -> list[list[int]]:
     """Indices of sequences, grouped so that padding to the group's maxima stays within the budget."""
+    if len(q_lengths) == 1:  # nothing to weigh, so that torch.export can leave the lengths open
+        return [[0]] if q_lengths[0] and k_lengths[0] else []
     order = sorted(
         (i for i in range(len(q_lengths)) if q_lengths[i] and k_lengths[i]), key=lambda i: (q_lengths[i], k_lengths[i])
     )
@@ -73,6 +75,21 @@ class RaggedPlan:
         return torch.zeros_like(q).index_copy(0, torch.cat(rows), torch.cat(parts))
 
 
+class PaddedPlan:
+    """The same among sequences that are padded to one length, which torch.export can trace. mask: (Q, L) bool, True at
+    what is real."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
+        """As :meth:`RaggedPlan.attend`, over all Q * L rows."""
+        heads = [t.unflatten(0, self.mask.shape).transpose(1, 2) for t in (q, k, v)]
+        mask = self.mask[:, None, None, :]
+        out = F.scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout, scale=scale)
+        return out.transpose(1, 2).flatten(0, 1)
+
+
 def _starts(lengths: list[int]) -> list[int]:
     starts, total = [], 0
     for n in lengths:
@@ -83,6 +100,8 @@ def _starts(lengths: list[int]) -> list[int]:
 
 def _padded(starts: list[int], lengths: list[int], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Row indices of sequences padded to the longest by repeating a row, flat, and which are real (None if all)."""
+    if len(starts) == 1:  # also what torch.export can trace without fixing the length
+        return torch.arange(lengths[0], device=device) + starts[0], None
     longest = max(lengths)
     steps = torch.arange(longest, device=device)
     length = torch.tensor(lengths, device=device)[:, None]

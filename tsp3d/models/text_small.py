@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.models.ragged import RaggedPlan
+from tsp3d.models.ragged import PaddedPlan, RaggedPlan
 from tsp3d.models.text import BUNDLED, TextConfig, TextEncoder, TextFeatures, config_from_dict
 
 SENTENCE_TOKEN = "[CLS]"
@@ -32,11 +32,11 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.up, self.down = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
 
-    def _attend(self, x: Tensor, plan: RaggedPlan, dropout: float) -> Tensor:
+    def _attend(self, x: Tensor, plan: RaggedPlan | PaddedPlan, dropout: float) -> Tensor:
         q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)  # (T, heads, d) each
         return plan.attend(q, k, v, dropout=dropout).flatten(1)
 
-    def forward(self, x: Tensor, plan: RaggedPlan) -> Tensor:
+    def forward(self, x: Tensor, plan: RaggedPlan | PaddedPlan) -> Tensor:
         """x: (T, dim) → (T, dim)."""
         p = self.dropout if self.training else 0.0
         x = x + F.dropout(self.out(self._attend(self.norm1(x), plan, p)), p)
@@ -90,11 +90,14 @@ class SmallTextEncoder(TextEncoder):
         lengths = [len(row) for row in ids]
         flat = torch.tensor([i for row in ids for i in row], dtype=torch.int64, device=self.device)  # (T,)
         places = torch.tensor([p for n in lengths for p in range(n)], dtype=torch.int64, device=self.device)  # (T,)
-        x = self.embed(flat) + self.position(places)  # (T, dim)
-        plan = RaggedPlan(lengths, lengths, x.device)
+        return TextFeatures(self.encode_rows(flat, places, RaggedPlan(lengths, lengths, self.device)), lengths)
+
+    def encode_rows(self, ids: Tensor, places: Tensor, plan: RaggedPlan | PaddedPlan) -> Tensor:
+        """Token ids (T,) and places in the sentence (T,) -> (T, dim)."""
+        x = self.embed(ids) + self.position(places)  # (T, dim)
         for block in self.blocks:
             x = block(x, plan)
-        return TextFeatures(self.norm(x), lengths)
+        return self.norm(x)
 
     def save(self, folder: str | os.PathLike[str], half: bool = False) -> None:
         """Write config.json, tokenizer.json and model.safetensors (as float16 if ``half``)."""

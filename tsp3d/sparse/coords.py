@@ -30,11 +30,17 @@ class CoordinateSet:
         self._offsets: Tensor | None = None
         # Target None stands for this set itself: a reference would be a cycle, and memory would wait for the collector.
         self._maps: dict[MapKey, tuple[CoordinateSet | None, KernelMap]] = {}
-        self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] = WeakKeyDictionary()
+        # Made when it is needed: torch.compile traces the making of sets, and cannot trace that of weak references.
+        self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] | None = None
         self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, new row of each of its rows
         self._copied_from: tuple[CoordinateSet, Tensor] | None = None  # parent, scene of each new scene
 
     def __len__(self) -> int:
+        return self.coords.shape[0]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows as tracing knows it: ``len`` has to be a number, and would fix the size in the trace."""
         return self.coords.shape[0]
 
     @property
@@ -108,6 +114,8 @@ class CoordinateSet:
         known = target._maps.get(("conv", kernel_size, stride, 1))
         if known is not None and known[0] is self:
             return known[1].swapped()
+        if self._onto is None:
+            self._onto = WeakKeyDictionary()
         maps = self._onto.setdefault(target, {})
         if kernel_size not in maps:
             maps[kernel_size] = KernelMap.build(target.coords, self.coords, kernel_size, target.stride).swapped()

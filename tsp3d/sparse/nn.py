@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.sparse import ops
+from tsp3d.sparse import backends, ops
 from tsp3d.sparse.coords import CoordinateSet
 from tsp3d.sparse.kernel_map import KernelMap, triple
 from tsp3d.sparse.tensor import SparseTensor
@@ -42,7 +42,7 @@ class _ConvBase(nn.Module):
 
     def _apply_map(self, x: SparseTensor, target: CoordinateSet, kernel_map: KernelMap) -> SparseTensor:
         weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
-        feats = convolve(x.feats, weight, kernel_map, len(target))
+        feats = convolve(x.feats, weight, kernel_map, target.rows)
         return SparseTensor.over(feats if self.bias is None else feats + self.bias.to(feats.dtype), target)
 
     def extra_repr(self) -> str:
@@ -54,13 +54,18 @@ class _ConvBase(nn.Module):
 
 def convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor:
     """(num_out, Cout) of feats (N, Cin) and weight (K, Cin, Cout) over a kernel map; half precision sums in float32."""
-    maps = (kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits)
     if torch.is_autocast_enabled(feats.device.type):
         feats = feats.to(torch.get_autocast_dtype(feats.device.type))
     weight = weight.to(feats.dtype)
     if feats.dtype in (torch.float16, torch.bfloat16):
-        return ops.conv(feats.float(), weight.float(), *maps, num_out).to(feats.dtype)
-    return ops.conv(feats, weight, *maps, num_out)
+        return _convolve(feats.float(), weight.float(), kernel_map, num_out).to(feats.dtype)
+    return _convolve(feats, weight, kernel_map, num_out)
+
+
+def _convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor:
+    if backends.peer is not None and feats.dtype == torch.float32:
+        return backends.peer.conv(feats, weight, kernel_map, num_out)
+    return ops.conv(feats, weight, kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits, num_out)
 
 
 class Conv3d(_ConvBase):
@@ -121,7 +126,11 @@ class MaxPool3d(_Pool):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
-        best, _ = ops.max_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, len(target))
+        feats, best = _wide(x.feats), None
+        if backends.peer is not None and feats.dtype == torch.float32:
+            best = backends.peer.max_pool(feats, m, target.rows)
+        if best is None:
+            best, _ = ops.max_pool(feats, m.in_rows, m.out_rows, m.splits, target.rows)
         return SparseTensor.over(best.to(x.dtype), target)
 
 
@@ -130,7 +139,7 @@ class AvgPool3d(_Pool):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
-        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, len(target))
+        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, target.rows)
         count = torch.bincount(m.out_rows, minlength=len(target)).clamp_(min=1)
         return SparseTensor.over((total / count[:, None]).to(x.dtype), target)
 
@@ -166,9 +175,16 @@ class BatchNorm(nn.Module):
         self.bn = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        if len(x) >= 2 or not self.training:
-            return x.replace(self.bn(x.feats))
-        bn = self.bn
+        bn, rows = self.bn, x.coordinate_set.rows
+        if torch.compiler.is_dynamo_compiling():
+            # A trace does not know how many rows there are, and PyTorch's batch norm asks whether there are any.
+            if not self.training:
+                assert bn.running_mean is not None and bn.running_var is not None
+                scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+                return x.replace((x.feats * scale + (bn.bias - bn.running_mean * scale)).to(x.dtype))
+            torch._check(rows >= 2)
+        if not self.training or rows >= 2:
+            return x.replace(bn(x.feats))
         return x.replace(F.batch_norm(x.feats, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps))
 
 

@@ -27,8 +27,8 @@ class SparseTensor:
         self._init(feats, CoordinateSet(coords.contiguous(), stride, size))
 
     def _init(self, feats: Tensor, coordinate_set: CoordinateSet) -> None:
-        if feats.ndim != 2 or feats.shape[0] != len(coordinate_set):
-            raise ValueError(f"feats must be ({len(coordinate_set)}, C) to match coords, got {tuple(feats.shape)}")
+        if feats.ndim != 2 or feats.shape[0] != coordinate_set.rows:
+            raise ValueError(f"feats must be ({coordinate_set.rows}, C) to match coords, got {tuple(feats.shape)}")
         self.feats = feats
         self.coordinate_set = coordinate_set
 

@@ -1,11 +1,15 @@
-"""Finding and loading the compiled kernels. Nothing here builds anything."""
+"""Finding and loading the compiled kernels, and choosing another library for the arithmetic. Nothing here builds."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -13,6 +17,9 @@ REMEDY = (
     "Install a C++ compiler (Debian/Ubuntu: apt-get install g++) and run `pip install -e . --no-build-isolation`, "
     "or `python setup.py build_ext --inplace`, in the source folder."
 )
+
+PEERS = {"spconv": "spconv"}
+"""Libraries that can do the arithmetic of the layers instead, and the extra of the package that installs each."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,8 @@ def find_library() -> Path | None:
 
 def _load() -> BackendStatus:
     requested = os.environ.get("TSP3D_BACKEND", "auto").strip().lower() or "auto"
-    if requested not in ("auto", "cpp", "reference"):
-        raise ValueError(f"TSP3D_BACKEND={requested!r}: use auto, cpp or reference")
+    if requested not in ("auto", "cpp", "reference", *PEERS):
+        raise ValueError(f"TSP3D_BACKEND={requested!r}: use auto, cpp or reference, or {', '.join(PEERS)}")
     library = find_library()
     path = str(library) if library else None
     if requested == "reference":
@@ -59,3 +66,46 @@ def _load() -> BackendStatus:
 
 
 STATUS = _load()
+
+
+def load_peer(name: str) -> ModuleType:
+    """The module that runs the layers' arithmetic on a library of ``PEERS``: ``conv`` and ``max_pool``.
+
+    Raises:
+        ValueError: there is no such backend.
+        ImportError: the library is not installed, or does not import here.
+    """
+    if name not in PEERS:
+        raise ValueError(f"no backend is called {name!r}: use auto, or {', '.join(PEERS)}")
+    try:
+        return importlib.import_module(f"tsp3d.sparse.backends.{name}")
+    except ImportError as error:
+        raise ImportError(
+            f"the backend {name} cannot be used ({error}); `pip install tsp3d[{PEERS[name]}]`, "
+            "or the wheel for your CUDA, e.g. spconv-cu126"
+        ) from error
+
+
+peer: ModuleType | None = None  # what the layers call instead of our operators
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Run the layers' convolutions and max-pools on another library within a ``with`` block: ``use("spconv")``.
+
+    Weights, coordinates, order of rows and results are the same; "auto" stands for this package's own operators. It
+    holds for all threads of the process. TSP3D_BACKEND=spconv does it for a whole program.
+
+    Raises:
+        ValueError, ImportError: as :func:`load_peer`.
+    """
+    global peer
+    before, peer = peer, None if name == "auto" else load_peer(name)
+    try:
+        yield
+    finally:
+        peer = before
+
+
+if STATUS.requested in PEERS:
+    peer = load_peer(STATUS.requested)

@@ -1,0 +1,176 @@
+"""The engines that are raced, behind one small interface: ours, the plain-PyTorch reference, and other libraries.
+
+Every peer gets the same coordinates and the same weights, in our layout: (K, Cin, Cout), x fastest. It turns them into
+its own layout when a layer is made, which is not timed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsp3d.sparse import CoordinateSet, SparseTensor, reference
+from tsp3d.sparse import nn as snn
+
+KERNELS = {"map3": ((3, 3, 3), 1), "map2": ((2, 2, 2), 2)}
+"""Kernel size and stride of what is raced: 3^3 that keeps the voxels, 2^3 of stride 2."""
+
+
+class Unavailable(Exception):
+    """The library is not installed, or does not run on this device. Its text says which."""
+
+
+class Layer(ABC):
+    """A convolution of a peer: called with the peer's sparse tensor, returns one."""
+
+    parameter: Tensor
+
+    @abstractmethod
+    def __call__(self, x: Any) -> Any: ...
+
+    def gradient(self) -> Tensor:
+        """The weight's gradient in our layout (K, Cin, Cout)."""
+        assert self.parameter.grad is not None
+        return self.parameter.grad
+
+
+class Peer(ABC):
+    """One engine. ``Any`` below is the engine's own sparse tensor."""
+
+    name: str
+    note: str = ""
+    """What a reader of the table has to know."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Version of the library."""
+
+    @abstractmethod
+    def tensor(self, coords: Tensor, feats: Tensor) -> Any:
+        """A tensor over a coordinate set (N, 4) int32 at stride 1, none negative, without any map."""
+
+    @abstractmethod
+    def layer(self, weight: Tensor, level: int) -> Layer:
+        """A convolution with weight (27, Cin, Cout), or (8, Cin, Cout) of stride 2, for tensors at stride 2^level."""
+
+    @abstractmethod
+    def feats(self, x: Any) -> Tensor:
+        """(N, C) features."""
+
+    @abstractmethod
+    def replace(self, x: Any, feats: Tensor) -> Any:
+        """Other features over the same voxels."""
+
+    @abstractmethod
+    def coords(self, x: Any, level: int) -> Tensor:
+        """(N, 4) int32 coordinates in base voxels, in the order of the rows of ``feats``."""
+
+    @abstractmethod
+    def build_map(self, x: Any, kind: str) -> None:
+        """Build the kernel map of ``KERNELS[kind]`` for a fresh tensor."""
+
+    def limits(self) -> AbstractContextManager[Any]:
+        """What the engine's calls run under."""
+        return nullcontext()
+
+
+class _OwnLayer(Layer):
+    def __init__(self, weight: Tensor, convolve: Callable[[SparseTensor, Tensor, str], SparseTensor]):
+        self.parameter = nn.Parameter(weight.clone())
+        self.kind = "map3" if len(weight) == 27 else "map2"
+        self.convolve = convolve
+
+    def __call__(self, x: SparseTensor) -> SparseTensor:
+        return self.convolve(x, self.parameter, self.kind)
+
+
+class Ours(Peer):
+    """This package, through the functions that its layers call."""
+
+    name = "tsp3d"
+
+    def version(self) -> str:
+        import tsp3d
+        from tsp3d.sparse import backend_status
+
+        return f"{getattr(tsp3d, '__version__', '0.1.0')} ({backend_status.name})"
+
+    def tensor(self, coords: Tensor, feats: Tensor) -> SparseTensor:
+        return SparseTensor.over(feats, CoordinateSet(coords))
+
+    def layer(self, weight: Tensor, level: int) -> Layer:
+        return _OwnLayer(weight, self._convolve)
+
+    def _convolve(self, x: SparseTensor, weight: Tensor, kind: str) -> SparseTensor:
+        target, kernel_map = x.coordinate_set.conv_map(*KERNELS[kind])
+        return SparseTensor.over(snn.convolve(x.feats, weight, kernel_map, len(target)), target)
+
+    def feats(self, x: SparseTensor) -> Tensor:
+        return x.feats
+
+    def replace(self, x: SparseTensor, feats: Tensor) -> SparseTensor:
+        return x.replace(feats)
+
+    def coords(self, x: SparseTensor, level: int) -> Tensor:
+        return x.coords
+
+    def build_map(self, x: SparseTensor, kind: str) -> None:
+        x.coordinate_set.conv_map(*KERNELS[kind])
+
+
+class _PlainConvolution(torch.autograd.Function):
+    """The gradients that our operators have where no compiled kernel serves them."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, feats: Tensor, weight: Tensor, ins: Tensor, outs: Tensor, splits: Tensor, num_out: int
+    ) -> Tensor:
+        ctx.save_for_backward(feats, weight, ins, outs, splits)
+        return reference.conv(feats, weight, ins, outs, splits, num_out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        feats, weight, ins, outs, splits = ctx.saved_tensors
+        grad_feats = reference.conv(grad, weight.transpose(1, 2), outs, ins, splits, len(feats))
+        return grad_feats, reference.conv_weight_grad(feats, grad, ins, outs, splits), None, None, None, None
+
+
+class Reference(Ours):
+    """Plain PyTorch: maps by sort and search, convolution by gather, matrix product and index_add on ready maps."""
+
+    name = "reference"
+
+    def __init__(self) -> None:
+        # Maps of the coordinate sets of one fresh tensor, as CoordinateSet keeps ours.
+        self._maps: dict[CoordinateSet, dict[str, tuple[CoordinateSet, tuple[Tensor, Tensor, Tensor]]]] = {}
+
+    def version(self) -> str:
+        return f"torch {torch.__version__}"
+
+    def tensor(self, coords: Tensor, feats: Tensor) -> SparseTensor:
+        self._maps = {}  # a fresh tensor has no maps
+        return super().tensor(coords, feats)
+
+    def _map(self, source: CoordinateSet, kind: str) -> tuple[CoordinateSet, tuple[Tensor, Tensor, Tensor]]:
+        known = self._maps.setdefault(source, {})
+        if kind not in known:
+            size, stride = KERNELS[kind]
+            target = source
+            if stride > 1:
+                step = source.stride * stride
+                target = CoordinateSet(reference.unique_coords(source.coords, step)[0], step, source.batch_size)
+            known[kind] = target, reference.kernel_map(source.coords, target.coords, size, source.stride)
+        return known[kind]
+
+    def _convolve(self, x: SparseTensor, weight: Tensor, kind: str) -> SparseTensor:
+        target, maps = self._map(x.coordinate_set, kind)
+        feats = _PlainConvolution.apply(x.feats, weight, *maps, len(target))
+        return SparseTensor.over(feats, target)  # type: ignore[arg-type]
+
+    def build_map(self, x: SparseTensor, kind: str) -> None:
+        self._map(x.coordinate_set, kind)

@@ -1,0 +1,124 @@
+"""What is raced: kernel maps, single layers, and a whole residual backbone, for any peer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tsp3d.benchmark.peers import KERNELS, Layer, Peer
+from tsp3d.sparse import ops
+
+CHANNELS = (32, 64, 128, 256)
+BLOCKS = 2
+INPUTS = 6
+
+
+def kernel_pairs(coords: Tensor, kind: str) -> int:
+    """Pairs of the map of ``KERNELS[kind]`` over a set at stride 1."""
+    size, stride = KERNELS[kind]
+    target = coords if stride == 1 else ops.unique_coords(coords, stride)[0]
+    return len(ops.kernel_map(coords, target, size, 1)[0])
+
+
+def random_weight(kind: str, cin: int, cout: int, seed: int) -> Tensor:
+    """(K, Cin, Cout) with which a layer's output is of order one."""
+    volume = 27 if kind == "map3" else 8
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(volume, cin, cout, generator=generator) / (10 * cin) ** 0.5
+
+
+@dataclass
+class Layers:
+    """A peer's layers of one workload, by the names of the weights."""
+
+    peer: Peer
+    layers: dict[str, Layer]
+
+    def zero_grad(self) -> None:
+        for layer in self.layers.values():
+            layer.parameter.grad = None
+
+
+class Work(ABC):
+    """One workload: its input, and its weights by name in our layout; a name ends with the layer's level."""
+
+    name: str
+    flop: float
+    """Useful floating-point operations of a forward pass."""
+    levels: int
+    """How often the output is halved."""
+
+    def __init__(self, coords: Tensor, channels: int, weights: dict[str, Tensor], seed: int = 0):
+        self.coords = coords
+        self.weights = {name: weight.to(coords.device) for name, weight in weights.items()}
+        generator = torch.Generator().manual_seed(seed)
+        self.feats = torch.randn(len(coords), channels, generator=generator).to(coords.device)  # (N, C)
+
+    def layers(self, peer: Peer, dtype: torch.dtype = torch.float32) -> Layers:
+        """The peer's layers with this workload's weights."""
+        made = {n: peer.layer(w.to(dtype), int(n.rsplit(".", 1)[1])) for n, w in self.weights.items()}
+        return Layers(peer, made)
+
+    @abstractmethod
+    def forward(self, own: Layers, x: Any) -> Any:
+        """Run on a peer's tensor."""
+
+
+class LayerWork(Work):
+    """One convolution: 3^3 that keeps the voxels, or 2^3 of stride 2."""
+
+    def __init__(self, coords: Tensor, kind: str, cin: int, cout: int):
+        super().__init__(coords, cin, {"layer.0": random_weight(kind, cin, cout, cin + cout)})
+        shape = "3^3" if kind == "map3" else "2^3 stride 2"
+        self.kind, self.name = kind, f"{shape}, {cin} to {cout}"
+        self.flop = 2.0 * kernel_pairs(coords, kind) * cin * cout
+        self.levels = 0 if kind == "map3" else 1
+
+    def forward(self, own: Layers, x: Any) -> Any:
+        return own.layers["layer.0"](x)
+
+
+class BackboneWork(Work):
+    """Stem, then four stages of two residual blocks, a 2^3 stride-2 convolution between stages; batch norm and ReLU.
+
+    Normalisation, ReLU and addition are the same PyTorch calls for every peer.
+    """
+
+    def __init__(self, coords: Tensor, channels: tuple[int, ...] = CHANNELS, blocks: int = BLOCKS):
+        weights, flop, level, cin = {}, 0.0, coords, INPUTS
+        for stage, cout in enumerate(channels):
+            kind, name = ("map2", f"down.{stage - 1}") if stage else ("map3", "stem.0")
+            weights[name] = random_weight(kind, cin, cout, stage)
+            flop += 2.0 * kernel_pairs(level, kind) * cin * cout
+            if stage:
+                level = ops.unique_coords(level, 2)[0]
+                level[:, 1:] //= 2
+            for i in range(2 * blocks):
+                weights[f"conv{i}.{stage}"] = random_weight("map3", cout, cout, 100 + 10 * stage + i)
+            flop += 2.0 * kernel_pairs(level, "map3") * cout * cout * 2 * blocks
+            cin = cout
+        super().__init__(coords, INPUTS, weights)
+        self.flop, self.blocks, self.levels = flop, blocks, len(channels) - 1
+        self.name = f"backbone {', '.join(map(str, channels))}, with maps"
+
+    def forward(self, own: Layers, x: Any) -> Any:
+        peer, layers = own.peer, own.layers
+
+        def normed(x: Any, rectify: bool = True) -> Any:
+            feats = F.batch_norm(peer.feats(x), None, None, training=True)
+            return peer.replace(x, F.relu(feats) if rectify else feats)
+
+        x = normed(layers["stem.0"](x))
+        for stage in range(self.levels + 1):
+            if stage:
+                x = normed(layers[f"down.{stage - 1}"](x))
+            for block in range(self.blocks):
+                y = normed(layers[f"conv{2 * block}.{stage}"](x))
+                y = normed(layers[f"conv{2 * block + 1}.{stage}"](y), rectify=False)
+                x = peer.replace(y, F.relu(peer.feats(x) + peer.feats(y)))
+        return x
