@@ -1,7 +1,7 @@
 #!/bin/sh
 # Four equal runs with and without pruning (TGP) and completion (CBA), two at a time on a core each, then their table.
 #   benchmarks/ablation.sh DATA INIT OUT [STEPS] [SENTENCES]
-# INIT: weights that all four start from, without a trained head (a run of configs/train/tiny-detection.yaml).
+# INIT: weights that all four start from, their head left out.
 set -eu
 data=$1 init=$2 out=$3 steps=${4:-4000} sentences=${5:-14}
 python=${PYTHON:-.venv/bin/python}
@@ -11,7 +11,7 @@ mkdir -p "$out"
 one() {
     "$python" tools/train.py --config "configs/train/ablation-$1.yaml" out="$out" threads=1 data.folder="$data" \
         data.sentences_per_scene="$sentences" data.bare_scenes=0 optim.steps="$steps" optim.max_minutes=0 \
-        init_from="$init" strict=false log.validate_every=0 > "$out/$1.log" 2>&1
+        init_from="$init" strict=false "init_skip=[head.]" log.validate_every=0 > "$out/$1.log" 2>&1
     "$python" tools/evaluate.py --data "$data" --model "$out/ablation-$1/export" --out "$out/report-$1" \
         --queries 8 --timing 0 >> "$out/$1.log" 2>&1
 }

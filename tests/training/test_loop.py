@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tsp3d.data import DataConfig, GroundingBatch, PreparedScenes
 from tsp3d.data.toy import write_toy_dataset
 from tsp3d.training import LogConfig, OptimConfig, TrainConfig, train
+from tsp3d.training.checkpoint import load_weights, save_weights
 from tsp3d.training.loop import seed_step
 
 
@@ -227,6 +228,15 @@ def test_a_step_has_its_own_seed() -> None:
     assert torch.equal(first, torch.rand(3))
     seed_step(0, 6)
     assert not torch.equal(first, torch.rand(3))
+
+
+def test_weights_can_be_left_out_of_the_start(tmp_path: Path) -> None:
+    first, second = TinyNet(), TinyNet()
+    save_weights(tmp_path / "first.safetensors", first)
+    old = second.text_encoder.weight.detach().clone()
+    assert load_weights(second, tmp_path / "first.safetensors", skip=["text_"]) == []
+    assert torch.equal(second.text_encoder.weight, old)
+    assert torch.equal(second.body[0].weight, first.body[0].weight)  # type: ignore[arg-type]
 
 
 def launch(data: Path, out: Path, stop_at: int, resume: bool) -> None:

@@ -98,8 +98,8 @@ class AttentionWork(Exportable):
 
 class BoxWork(Exportable):
     """The head's last step, as :meth:`GroundingHead.boxes`: voxel features (N, C), coordinates (N, 4) int32 at level 0,
-    the backbone's features (N, C), sentences (Q, 2C) and that of each voxel (N,) int64 -> boxes (N, 6) in metres and score
-    logits (N,)."""
+    the backbone's features (N, C), sentences (Q, 2C) and that of each voxel (N,) int64 -> boxes (N, 6) in metres and
+    score logits (N,)."""
 
     def __init__(self, net: GroundingNet) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,12 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def load_weights(net: nn.Module, source: str | Path, strict: bool = True) -> list[str]:
+def load_weights(net: nn.Module, source: str | Path, strict: bool = True, skip: Sequence[str] = ()) -> list[str]:
     """Copy weights that :func:`read_weights` finds into ``net``.
 
     Args:
         strict: False skips weights that are missing on either side or differ in shape.
+        skip: weights whose name begins with one of these stay as they are in ``net``.
 
     Returns:
         What was not loaded, one line each: "missing NAME", "unused NAME", "shape NAME (..) is (..) here".
@@ -81,7 +83,10 @@ def load_weights(net: nn.Module, source: str | Path, strict: bool = True) -> lis
     Raises:
         ValueError: ``strict`` and something was not loaded, or nothing fits at all.
     """
-    stored, own = read_weights(source), net.state_dict()
+    stored, own = (
+        {name: value for name, value in weights.items() if not name.startswith(tuple(skip))}
+        for weights in (read_weights(source), net.state_dict())
+    )
     usable = {name: value for name, value in stored.items() if name in own and own[name].shape == value.shape}
     notes = [f"missing {name}" for name in own if name not in stored]
     notes += [f"unused {name}" for name in stored if name not in own]

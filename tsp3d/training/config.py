@@ -71,6 +71,8 @@ class TrainConfig:
     """Weights to start from: a run's folder (all of them), a folder of ``save_pretrained`` or a safetensors file."""
     strict: bool = True
     """False lets ``init_from`` lack weights, or have other shapes; what is not loaded is listed."""
+    init_skip: list[str] = field(default_factory=list)
+    """Prefixes of the names of weights that ``init_from`` leaves out, e.g. [head.] to train a head anew."""
     freeze: list[str] = field(default_factory=list)
     """Prefixes of the names of parameters that stay as they are."""
     threads: int = 0

@@ -89,7 +89,7 @@ def train(
     accelerator = _accelerator(config)
     state = load_checkpoint(checkpoints) if resume else None
     if config.init_from and state is None:
-        for note in load_weights(net, config.init_from, config.strict):
+        for note in load_weights(net, config.init_from, config.strict, config.init_skip):
             log.info("init_from: %s", note)
     freeze(net, config.freeze)
     net.to(accelerator.device)
