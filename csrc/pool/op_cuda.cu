@@ -7,7 +7,7 @@ namespace {
 constexpr int kLanes = 8;      // groups of threads of a block
 constexpr int kChannels = 32;  // threads of a group, one channel each
 
-struct Map {
+struct PairMap {
   const int32_t *in_rows, *out_rows;
   const int64_t* splits;
   int64_t volume;
@@ -30,7 +30,7 @@ struct Place {
 
 // f(pair) for the pairs of a row that are this group's.
 template <class F>
-__device__ void pairs_of(const Map& map, const Place& at, F f) {
+__device__ void pairs_of(const PairMap& map, const Place& at, F f) {
   for (int64_t k = 0; k < map.volume; ++k) {
     const int64_t end = map.splits[k + 1], low = lower_bound(map.out_rows, map.splits[k], end, at.row);
     for (int64_t p = low + at.lane; p < end && map.out_rows[p] == at.row; p += at.lanes) f(p);
@@ -38,7 +38,7 @@ __device__ void pairs_of(const Map& map, const Place& at, F f) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kLanes* kChannels) sum_kernel(const T* feats, Map map, int64_t rows, int64_t channels,
+__global__ void __launch_bounds__(kLanes* kChannels) sum_kernel(const T* feats, PairMap map, int64_t rows, int64_t channels,
                                                                 bool shared, T* out) {
   __shared__ T sums[kLanes * kChannels];
   const Place at(shared);
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kLanes* kChannels) sum_kernel(const T* feats, 
 
 // The greatest value and, among equals, the first pair.
 template <class T>
-__global__ void __launch_bounds__(kLanes* kChannels) max_kernel(const T* feats, Map map, int64_t rows, int64_t channels,
+__global__ void __launch_bounds__(kLanes* kChannels) max_kernel(const T* feats, PairMap map, int64_t rows, int64_t channels,
                                                                 bool shared, T* out, int32_t* winners) {
   __shared__ T values[kLanes * kChannels];
   __shared__ int64_t pairs[kLanes * kChannels];
@@ -93,12 +93,12 @@ dim3 pool_grid(int64_t rows, int64_t channels, bool shared) {
   return dim3(static_cast<unsigned>(shared ? rows : blocks_for(rows, kLanes)), static_cast<unsigned>(columns));
 }
 
-Map map_of(const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits) {
+PairMap map_of(const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits) {
   return {data<int32_t>(in_rows), data<int32_t>(out_rows), data<int64_t>(splits), splits.size(0) - 1};
 }
 
 template <class T>
-Tensor sum_pool_t(const Tensor& feats_, const Map& map, int64_t pairs, int64_t num_out) {
+Tensor sum_pool_t(const Tensor& feats_, const PairMap& map, int64_t pairs, int64_t num_out) {
   const Tensor feats = dense<T>(feats_, "feats");
   const Stream stream(feats);
   const int64_t channels = feats.size(1);
@@ -110,7 +110,7 @@ Tensor sum_pool_t(const Tensor& feats_, const Map& map, int64_t pairs, int64_t n
 }
 
 template <class T>
-std::tuple<Tensor, Tensor> max_pool_t(const Tensor& feats_, const Map& map, int64_t pairs, int64_t num_out) {
+std::tuple<Tensor, Tensor> max_pool_t(const Tensor& feats_, const PairMap& map, int64_t pairs, int64_t num_out) {
   const Tensor feats = dense<T>(feats_, "feats");
   const Stream stream(feats);
   const int64_t channels = feats.size(1);

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tsp3d import sparse
 from tsp3d.sparse import CoordinateSet, KernelMap, SparseTensor, nn, reference
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 ROWS = st.lists(st.tuples(st.integers(0, 2), *[st.integers(-3, 3)] * 3), max_size=20)
 
 
