@@ -5,7 +5,7 @@ Everything else about the package is in pyproject.toml. Environment:
 - TSP3D_BUILD=0 skips the build, TSP3D_BUILD=1 makes a failed build an error instead of a warning.
 - TSP3D_CUDA=1 builds the CUDA kernels too, whether or not there is a GPU; that they cannot be built is then an error.
   CUDA_HOME is the toolkit (default /usr/local/cuda), TSP3D_CUDA_ARCHS what to build for (default
-  "8.0;9.0;10.0;12.0+PTX"; compute capability 8.0 is the least).
+  "8.0;9.0;10.0;12.0+PTX"; compute capability 8.0 is the least). TSP3D_CUDA=only leaves the CPU's kernels alone.
 - CXX, CXXFLAGS, NVCCFLAGS as usual; MAX_JOBS compilers at once.
 
 `pip install -e . --no-build-isolation` builds against the torch that is installed; so does
@@ -150,10 +150,12 @@ def compile_cuda(target: Path, scratch: Path) -> None:
     flags += [f'-DTSP3D_NVCC_VERSION="{release}"', f'-DTSP3D_CUDA_ARCHITECTURES="{wanted.replace(";", ",")}"']
     flags += shlex.split(os.environ.get("NVCCFLAGS", ""))
     objects = compile_sources(".cu", [nvcc, *flags], scratch)
-    # CUDA's runtime goes in, so that the toolkit's version need not be that of torch. libtorch names libtorch_cuda, which
-    # has the current stream; where torch has no CUDA the name stays open, and nothing loads this library.
+    # CUDA's runtime goes in, so that the toolkit's version need not be that of torch. libtorch names libtorch_cuda,
+    # which has the current stream; where torch has no CUDA the name stays open, and nothing loads this library.
     link = ["-shared", "-cudart", "static", f"-L{torch / 'lib'}", "-Xlinker", "--no-as-needed"]
-    link += ["-ltorch", "-ltorch_cpu", "-lc10", *(["-ltorch_cuda"] if (torch / "lib" / "libtorch_cuda.so").exists() else [])]
+    link += ["-ltorch", "-ltorch_cpu", "-lc10"]
+    if (torch / "lib" / "libtorch_cuda.so").exists():
+        link.append("-ltorch_cuda")
     run([nvcc, "-ccbin", compiler[0], *objects, *link, "-o", str(target)])
 
 
@@ -198,7 +200,7 @@ class BuildKernels(build_ext):
 
 
 CPU, CUDA = "tsp3d._C_cpu", "tsp3d._C_cuda"
-names = [CPU, *([CUDA] if os.environ.get("TSP3D_CUDA") == "1" else [])]
+names = {"1": [CPU, CUDA], "only": [CUDA]}.get(os.environ.get("TSP3D_CUDA", ""), [CPU])
 if os.environ.get("TSP3D_BUILD", "auto") == "0" or sysconfig.get_platform() == "win32":
     names = []
 kernels = [Extension(name, sources=[], optional=name == CPU) for name in names]
