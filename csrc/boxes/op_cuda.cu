@@ -80,14 +80,14 @@ __global__ void __launch_bounds__(kThreads) keep_kernel(const uint64_t* overlaps
 }  // namespace
 
 Tensor box_iou_3d(const Tensor& a_, const Tensor& b_) {
-  const Stream stream(a_);
+  const Stream stream(a_, b_);
   const Tensor a = read(stream, a_, "a"), b = read(stream, b_, "b");
   const bool wide = a_.scalar_type() == ScalarType::Double || b_.scalar_type() == ScalarType::Double;
   return wide ? iou_t<double>(stream, a, b) : iou_t<float>(stream, a, b);
 }
 
 Tensor nms_3d(const Tensor& boxes_, const Tensor& scores, double iou_threshold) {
-  const Stream stream(boxes_);
+  const Stream stream(boxes_, scores);
   const Tensor all = read(stream, boxes_, "boxes");
   const int64_t n = boxes_.size(0), words = blocks_for(n, kWord);
   STD_TORCH_CHECK(scores.dim() == 1 && scores.size(0) == n, "tsp3d: scores must be (", n, ",)");

@@ -17,10 +17,20 @@ inline void check(cudaError_t error) {
   STD_TORCH_CHECK(error == cudaSuccess, "tsp3d: CUDA says: ", cudaGetErrorString(error));
 }
 
-// Makes the device of a tensor the current one, and is the stream that torch works on there.
+// A kernel that was given an address of another device would end the whole process's use of the GPU.
+template <class... Others>
+void check_devices(const Tensor& t, const Others&... others) {
+  const bool alike =
+      ((others.is_cuda() == t.is_cuda() && others.get_device_index() == t.get_device_index()) && ... && true);
+  STD_TORCH_CHECK(alike, "tsp3d: all tensors of an operator must be on one device");
+}
+
+// Makes the device of a tensor, and of others with it, the current one, and is the stream that torch works on there.
 class Stream {
  public:
-  explicit Stream(const Tensor& t) : guard_(t.get_device_index()) {
+  template <class... Others>
+  explicit Stream(const Tensor& t, const Others&... others) : guard_(t.get_device_index()) {
+    check_devices(t, others...);
     void* stream = nullptr;
     STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream) == 0,
                     "tsp3d: torch has no CUDA stream on device ", t.get_device_index());

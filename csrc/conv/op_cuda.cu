@@ -16,24 +16,12 @@ constexpr ScalarType scalar_type<__nv_bfloat16>() { return ScalarType::BFloat16;
 
 namespace {
 
-constexpr int kOffsets = kTileThreads / 2;  // kernel offsets whose pairs a block looks up at once
+constexpr int kOffsets = 32;  // kernel offsets whose pairs a block looks up at once
 
 struct Map {
   const int32_t *in_rows, *out_rows;
   const int64_t* splits;
   int64_t volume;
-};
-
-// Tiles of A and B while summing, and the tile of C afterwards, in the same shared memory.
-template <class Tile, int kRowsA, int kWidthA>
-struct Memory {
-  using T = typename Tile::Number;
-  static constexpr int kStrideA = kWidthA + kPad<T>, kStrideB = kTileSide + kPad<T>;
-  static constexpr int kStrideC = kTileSide + kPad<typename Tile::Sum>;
-  static constexpr int kBytesA = kRowsA * kStrideA * sizeof(T), kBytesB = Tile::kDepth * kStrideB * sizeof(T);
-  static constexpr int kBytesC = kTileSide * kStrideC * sizeof(typename Tile::Sum);
-  static constexpr int kBytes = kBytesA + kBytesB > kBytesC ? kBytesA + kBytesB : kBytesC;
-  static_assert(kBytesA % 32 == 0 && kBytes <= 48 * 1024, "tiles are aligned for fragments and fit without opting in");
 };
 
 // A block makes 64 output rows by 64 output channels: grid (row tiles, channel tiles, shares of the offsets). With one
@@ -45,49 +33,54 @@ __global__ void __launch_bounds__(kTileThreads)
                 typename Tile::Sum* partial) {
   using T = typename Tile::Number;
   using Sum = typename Tile::Sum;
-  using M = Memory<Tile, kTileSide, Tile::kDepth>;
-  __shared__ __align__(32) unsigned char memory[M::kBytes];
-  __shared__ int32_t rows[kTileSide];  // input row of each output row of the tile, or -1
-  __shared__ int64_t borders[kOffsets][2];
-  T* a = reinterpret_cast<T*>(memory);
-  T* b = reinterpret_cast<T*>(memory + M::kBytesA);
+  using Memory = TileMemory<Tile, kTileSide, Tile::kDepth>;
+  __shared__ __align__(32) unsigned char bytes[Memory::kBytes];
+  __shared__ int32_t rows[kOffsets][kTileSide];  // input row of each output row of the tile, or -1
+  __shared__ int64_t borders[kOffsets][2];       // pairs of the tile
+  __shared__ int present[kOffsets], count;       // offsets that have any
+  static_assert(Memory::kBytes + sizeof(rows) + sizeof(borders) + sizeof(present) + sizeof(count) <= 48 * 1024,
+                "shared memory that no device has to be asked for");
+  const Memory memory{bytes};
+  const int own = threadIdx.x;
   const int64_t first_row = int64_t{blockIdx.x} * kTileSide, first_column = int64_t{blockIdx.y} * kTileSide;
   const int64_t begin = map.volume * blockIdx.z / gridDim.z, end = map.volume * (blockIdx.z + 1) / gridDim.z;
+  const int64_t slices = (cin + Tile::kDepth - 1) / Tile::kDepth;
   Tile tile;
   for (int64_t chunk = begin; chunk < end; chunk += kOffsets) {
-    __syncthreads();  // the borders of the last chunk have been read
-    const int64_t own = chunk + threadIdx.x / 2;
-    if (own < end)
-      borders[threadIdx.x / 2][threadIdx.x % 2] =
-          lower_bound(map.out_rows, map.splits[own], map.splits[own + 1], first_row + threadIdx.x % 2 * kTileSide);
-    __syncthreads();
-    for (int64_t k = chunk; k < end && k < chunk + kOffsets; ++k) {
-      const int64_t low = borders[k - chunk][0], high = borders[k - chunk][1];
-      if (low >= high) continue;  // the same for all threads
-      if (threadIdx.x < kTileSide) rows[threadIdx.x] = -1;
-      __syncthreads();
-      for (int64_t p = low + threadIdx.x; p < high; p += kTileThreads) {
-        const int64_t r = map.out_rows[p] - first_row;
-        if (r >= 0 && r < kTileSide) rows[r] = map.in_rows[p];
-      }
-      __syncthreads();
-      for (int64_t c = 0; c < cin; c += Tile::kDepth) {
-        gather<kTileSide, Tile::kDepth>(a, feats, cin, c, vectors_in, [&](int r) { return int64_t{rows[r]}; });
-        gather<Tile::kDepth, kTileSide>(b, weight, cout, first_column, vectors_out,
-                                        [&](int r) { return c + r < cin ? k * cin + c + r : int64_t{-1}; });
-        __syncthreads();
-        tile.template multiply<false>(a, M::kStrideA, b, M::kStrideB);
-        __syncthreads();
-      }
+    __syncthreads();  // all have read what the last chunk left
+    const int offsets = static_cast<int>(end - chunk < kOffsets ? end - chunk : kOffsets);
+    if (own < 2 * offsets) {
+      const int64_t k = chunk + own / 2;
+      borders[own / 2][own % 2] =
+          lower_bound(map.out_rows, map.splits[k], map.splits[k + 1], first_row + own % 2 * kTileSide);
     }
+    for (int e = own; e < offsets * kTileSide; e += kTileThreads) rows[e / kTileSide][e % kTileSide] = -1;
+    __syncthreads();
+    for (int k = own / 32; k < offsets; k += kTileThreads / 32)
+      for (int64_t p = borders[k][0] + own % 32; p < borders[k][1]; p += 32) {
+        const int64_t r = map.out_rows[p] - first_row;
+        if (r >= 0 && r < kTileSide) rows[k][r] = map.in_rows[p];
+      }
+    if (own == 0) {
+      count = 0;
+      for (int k = 0; k < offsets; ++k)
+        if (borders[k][0] < borders[k][1]) present[count++] = k;
+    }
+    __syncthreads();
+    accumulate<false>(tile, memory, count * slices, [&](int64_t step, T* a, T* b) {
+      const int k = present[step / slices];
+      const int64_t c = step % slices * Tile::kDepth, first_weight = (chunk + k) * cin + c;
+      gather<kTileSide, Tile::kDepth>(a, feats, cin, c, vectors_in, [&](int r) { return int64_t{rows[k][r]}; });
+      gather<Tile::kDepth, kTileSide>(b, weight, cout, first_column, vectors_out,
+                                      [&](int r) { return c + r < cin ? first_weight + r : int64_t{-1}; });
+    });
   }
-  Sum* sums = reinterpret_cast<Sum*>(memory);
-  tile.store(sums, M::kStrideC);
+  tile.store(memory.c(), Memory::kStrideC);
   __syncthreads();
   for (int e = threadIdx.x; e < kTileSide * kTileSide; e += kTileThreads) {
     const int64_t row = first_row + e / kTileSide, column = first_column + e % kTileSide;
     if (row >= num_out || column >= cout) continue;
-    const Sum sum = sums[e / kTileSide * M::kStrideC + e % kTileSide];
+    const Sum sum = memory.c()[e / kTileSide * Memory::kStrideC + e % kTileSide];
     if (gridDim.z == 1)
       out[row * cout + column] = static_cast<T>(sum);
     else
@@ -102,32 +95,28 @@ __global__ void __launch_bounds__(kTileThreads)
     weight_grad_kernel(const typename Tile::Number* feats, const typename Tile::Number* grad, Map map, int64_t shares,
                        int64_t cin, int64_t cout, bool vectors_in, bool vectors_out, typename Tile::Sum* partial) {
   using T = typename Tile::Number;
-  using Sum = typename Tile::Sum;
-  using M = Memory<Tile, Tile::kDepth, kTileSide>;
-  __shared__ __align__(32) unsigned char memory[M::kBytes];
-  T* a = reinterpret_cast<T*>(memory);
-  T* b = reinterpret_cast<T*>(memory + M::kBytesA);
+  using Memory = TileMemory<Tile, Tile::kDepth, kTileSide>;
+  __shared__ __align__(32) unsigned char bytes[Memory::kBytes];
+  static_assert(Memory::kBytes <= 48 * 1024, "shared memory that no device has to be asked for");
+  const Memory memory{bytes};
   const int64_t k = blockIdx.x / shares, share = blockIdx.x % shares;
   const int64_t first_in = int64_t{blockIdx.y} * kTileSide, first_out = int64_t{blockIdx.z} * kTileSide;
   const int64_t start = map.splits[k], pairs = map.splits[k + 1] - start;
   const int64_t begin = start + pairs * share / shares, end = start + pairs * (share + 1) / shares;
   Tile tile;
-  for (int64_t p = begin; p < end; p += Tile::kDepth) {
+  accumulate<true>(tile, memory, (end - begin + Tile::kDepth - 1) / Tile::kDepth, [&](int64_t step, T* a, T* b) {
+    const int64_t p = begin + step * Tile::kDepth;
     gather<Tile::kDepth, kTileSide>(a, feats, cin, first_in, vectors_in,
                                     [&](int r) { return p + r < end ? int64_t{map.in_rows[p + r]} : int64_t{-1}; });
     gather<Tile::kDepth, kTileSide>(b, grad, cout, first_out, vectors_out,
                                     [&](int r) { return p + r < end ? int64_t{map.out_rows[p + r]} : int64_t{-1}; });
-    __syncthreads();
-    tile.template multiply<true>(a, M::kStrideA, b, M::kStrideB);
-    __syncthreads();
-  }
-  Sum* sums = reinterpret_cast<Sum*>(memory);
-  tile.store(sums, M::kStrideC);
+  });
+  tile.store(memory.c(), Memory::kStrideC);
   __syncthreads();
   for (int e = threadIdx.x; e < kTileSide * kTileSide; e += kTileThreads) {
     const int64_t row = first_in + e / kTileSide, column = first_out + e % kTileSide;
     if (row < cin && column < cout)
-      partial[(blockIdx.x * cin + row) * cout + column] = sums[e / kTileSide * M::kStrideC + e % kTileSide];
+      partial[(blockIdx.x * cin + row) * cout + column] = memory.c()[e / kTileSide * Memory::kStrideC + e % kTileSide];
   }
 }
 
@@ -158,7 +147,7 @@ template <class Tile>
 Tensor conv_t(const Tensor& feats_, const Tensor& weight_, const Map& map, int64_t num_out) {
   using T = typename Tile::Number;
   using Sum = typename Tile::Sum;
-  const Stream stream(feats_);
+  const Stream stream(feats_, weight_);
   const Tensor feats = dense<T>(feats_, "feats"), weight = dense<T>(weight_, "weight");
   const int64_t cin = feats.size(1), cout = weight.size(2);
   Tensor out = make<T>(feats, {num_out, cout});
@@ -181,7 +170,7 @@ template <class Tile>
 Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map, int64_t pairs) {
   using T = typename Tile::Number;
   using Sum = typename Tile::Sum;
-  const Stream stream(feats_);
+  const Stream stream(feats_, grad_);
   const Tensor feats = dense<T>(feats_, "feats"), grad = dense<T>(grad_, "grad");
   const int64_t cin = feats.size(1), cout = grad.size(1);
   Tensor out = make<T>(feats, {map.volume, cin, cout});
@@ -247,6 +236,7 @@ Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, co
   STD_TORCH_CHECK(feats.size(1) == weight.size(1), "tsp3d: feats have ", feats.size(1), " channels, weight takes ",
                   weight.size(1));
   STD_TORCH_CHECK(feats.scalar_type() == weight.scalar_type(), "tsp3d: feats and weight differ in dtype");
+  check_devices(feats, in_rows, out_rows, splits);
   const Rows rows(in_rows, out_rows, splits);
   const Map map = rows.map();
   STD_TORCH_CHECK(map.volume == weight.size(0), "tsp3d: the kernel map has ", map.volume, " offsets, weight ",
@@ -260,6 +250,7 @@ Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& i
                         const Tensor& splits) {
   STD_TORCH_CHECK(feats.dim() == 2 && grad.dim() == 2, "tsp3d: conv_weight_grad takes feats (N, Cin), grad (M, Cout)");
   STD_TORCH_CHECK(feats.scalar_type() == grad.scalar_type(), "tsp3d: feats and grad differ in dtype");
+  check_devices(feats, in_rows, out_rows, splits);
   const Rows rows(in_rows, out_rows, splits);
   return dispatch_tile(feats, "conv_weight_grad", [&](auto kind) {
     return weight_grad_t<typename decltype(kind)::type>(feats, grad, rows.map(), in_rows.size(0));

@@ -4,6 +4,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_pipeline.h>
 #include <mma.h>
 
 #include <cstdint>
@@ -118,7 +119,7 @@ using Tf32Tile = TensorTile<float, nvcuda::wmma::precision::tf32, 8>;
 
 // Columns first..first + kWidth of rows row_of(0..kCount - 1) of a matrix with `channels` columns, into a tile with rows
 // of kWidth + kPad. Rows of -1 and columns past the last are zero. `vectors`: every row starts at a multiple of 16
-// bytes and holds a whole number of them.
+// bytes and holds a whole number of them; these arrive when the pipeline says so (accumulate waits for it).
 template <int kCount, int kWidth, class T, class RowOf>
 __device__ void gather(T* tile, const T* matrix, int64_t channels, int64_t first, bool vectors, RowOf row_of) {
   constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kStride = kWidth + kPad<T>;
@@ -127,9 +128,9 @@ __device__ void gather(T* tile, const T* matrix, int64_t channels, int64_t first
     for (int e = threadIdx.x; e < kCount * (kWidth / kVector); e += kTileThreads) {
       const int r = e / (kWidth / kVector), c = e % (kWidth / kVector) * kVector;
       const int64_t row = row_of(r);
-      uint4 value = make_uint4(0, 0, 0, 0);
-      if (row >= 0 && first + c < channels) value = *reinterpret_cast<const uint4*>(matrix + row * channels + first + c);
-      *reinterpret_cast<uint4*>(tile + r * kStride + c) = value;
+      const bool there = row >= 0 && first + c < channels;
+      const T* from = there ? matrix + row * channels + first + c : matrix;
+      __pipeline_memcpy_async(tile + r * kStride + c, from, 16, there ? 0 : 16);  // the last 16 bytes are zeros
     }
   } else {
     for (int e = threadIdx.x; e < kCount * kWidth; e += kTileThreads) {
@@ -137,6 +138,40 @@ __device__ void gather(T* tile, const T* matrix, int64_t channels, int64_t first
       const int64_t row = row_of(r);
       tile[r * kStride + c] = row >= 0 && first + c < channels ? matrix[row * channels + first + c] : T(0.0f);
     }
+  }
+}
+
+// Two stages of tiles of A (kRowsA, kWidthA) and B (depth, 64) while summing, and the tile of C afterwards.
+template <class Tile, int kRowsA, int kWidthA>
+struct TileMemory {
+  using T = typename Tile::Number;
+  using Sum = typename Tile::Sum;
+  static constexpr int kStrideA = kWidthA + kPad<T>, kStrideB = kTileSide + kPad<T>, kStrideC = kTileSide + kPad<Sum>;
+  static constexpr int kBytesA = kRowsA * kStrideA * sizeof(T), kBytesB = Tile::kDepth * kStrideB * sizeof(T);
+  static constexpr int kStage = kBytesA + kBytesB, kBytesC = kTileSide * kStrideC * sizeof(Sum);
+  static constexpr int kBytes = 2 * kStage > kBytesC ? 2 * kStage : kBytesC;
+  static_assert(kBytesA % 32 == 0 && kStage % 32 == 0, "tiles are aligned for fragments");
+
+  unsigned char* bytes;
+
+  __device__ T* a(int64_t step) const { return reinterpret_cast<T*>(bytes + step % 2 * kStage); }
+  __device__ T* b(int64_t step) const { return reinterpret_cast<T*>(bytes + step % 2 * kStage + kBytesA); }
+  __device__ Sum* c() const { return reinterpret_cast<Sum*>(bytes); }
+};
+
+// Adds the products of all steps to the tile; load(step, a, b) fills the tiles of one, while the one before is
+// multiplied. Called by all threads of the block, which meet at its end if there was a step.
+template <bool kTransposed, class Tile, class Memory, class Load>
+__device__ void accumulate(Tile& tile, const Memory& memory, int64_t steps, Load load) {
+  if (steps > 0) load(int64_t{0}, memory.a(0), memory.b(0));
+  __pipeline_commit();
+  for (int64_t step = 0; step < steps; ++step) {
+    if (step + 1 < steps) load(step + 1, memory.a(step + 1), memory.b(step + 1));
+    __pipeline_commit();        // an empty one at the end, so that the next line can always count on one
+    __pipeline_wait_prior(1);   // all but the latest have arrived
+    __syncthreads();
+    tile.template multiply<kTransposed>(memory.a(step), Memory::kStrideA, memory.b(step), Memory::kStrideB);
+    __syncthreads();
   }
 }
 

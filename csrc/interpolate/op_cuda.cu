@@ -8,7 +8,7 @@ namespace {
 template <class T>
 std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_, int64_t stride) {
   const Tensor points = dense<T>(points_, "points");
-  const Stream stream(points);
+  const Stream stream(points, coords);
   const int64_t n = coords.size(0), m = points.size(0);
   const int32_t* c = data<int32_t>(coords);
   const T* p = data<T>(points);
@@ -35,7 +35,7 @@ std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_
 template <class T>
 Tensor interpolate_t(const Tensor& feats_, const Tensor& rows, const Tensor& weights_) {
   const Tensor feats = dense<T>(feats_, "feats"), weights = dense<T>(weights_, "weights");
-  const Stream stream(feats);
+  const Stream stream(feats, rows, weights);
   const int64_t m = rows.size(0), terms = rows.size(1), channels = feats.size(1);
   const T *f = data<T>(feats), *w = data<T>(weights);
   const int64_t* r = data<int64_t>(rows);
@@ -56,7 +56,7 @@ Tensor interpolate_t(const Tensor& feats_, const Tensor& rows, const Tensor& wei
 template <class T>
 Tensor splat_t(const Tensor& grad_, const Tensor& rows, const Tensor& weights_, int64_t num_in) {
   const Tensor grad = dense<T>(grad_, "grad"), weights = dense<T>(weights_, "weights");
-  const Stream stream(grad);
+  const Stream stream(grad, rows, weights);
   const int64_t terms = rows.size(1), channels = grad.size(1), count = rows.size(0) * terms;
   const T *g = data<T>(grad), *w = data<T>(weights);
   const int64_t* r = data<int64_t>(rows);

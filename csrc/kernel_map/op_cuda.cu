@@ -12,7 +12,7 @@ std::tuple<Tensor, Tensor, Tensor> kernel_map(const Tensor& in_coords_, const Te
   const KernelShape kernel(kernel_size, step);
   const int64_t n = in_coords.size(0), m = out_coords.size(0), volume = kernel.volume;
   STD_TORCH_CHECK(n < INT32_MAX && m < INT32_MAX, "tsp3d: more than 2^31 - 1 voxels in one tensor");
-  const Stream stream(in_coords);
+  const Stream stream(in_coords, out_coords);
   const int32_t *ci = data<int32_t>(in_coords), *co = data<int32_t>(out_coords);
 
   Tensor table = make<int32_t>(in_coords, {volume, m});  // in row, or -1

@@ -126,7 +126,7 @@ std::tuple<Tensor, Tensor> max_pool_t(const Tensor& feats_, const PairMap& map, 
 template <class T>
 Tensor max_pool_grad_t(const Tensor& grad_, const Tensor& argmax_, int64_t num_in) {
   const Tensor grad = dense<T>(grad_, "grad"), argmax = dense<int32_t>(argmax_, "argmax");
-  const Stream stream(grad);
+  const Stream stream(grad, argmax);
   const int64_t channels = grad.size(1), count = grad.size(0) * channels, none = num_in * channels;
   const T* g = data<T>(grad);
   const int32_t* winner = data<int32_t>(argmax);
@@ -157,6 +157,7 @@ Tensor sum_pool(const Tensor& feats, const Tensor& in_rows_, const Tensor& out_r
                 int64_t num_out) {
   const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
   const Tensor splits = dense<int64_t>(splits_, "splits");
+  check_devices(feats, in_rows, out_rows, splits);
   return dispatch_real(feats, "sum_pool", [&](auto zero) {
     return sum_pool_t<decltype(zero)>(feats, map_of(in_rows, out_rows, splits), in_rows.size(0), num_out);
   });
@@ -166,6 +167,7 @@ std::tuple<Tensor, Tensor> max_pool(const Tensor& feats, const Tensor& in_rows_,
                                     const Tensor& splits_, int64_t num_out) {
   const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
   const Tensor splits = dense<int64_t>(splits_, "splits");
+  check_devices(feats, in_rows, out_rows, splits);
   return dispatch_real(feats, "max_pool", [&](auto zero) {
     return max_pool_t<decltype(zero)>(feats, map_of(in_rows, out_rows, splits), in_rows.size(0), num_out);
   });
