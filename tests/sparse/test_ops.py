@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ DIFFERENTIABLE = {
 EMULATION = os.environ.get("TSP3D_EMULATION")
 
 
-def move(value, device: str):
+def move(value: Any, device: str) -> Any:
     """Tensors within nested tuples, on a device."""
     if isinstance(value, (tuple, list)):
         return type(value)(move(item, device) for item in value)
