@@ -13,11 +13,11 @@ import torch
 
 import tsp3d
 from tsp3d.sparse import ops
-from tsp3d.sparse.backends import PEERS, REMEDY, STATUS
+from tsp3d.sparse.backends import CUDA_REMEDY, CUDA_STATUS, PEERS, REMEDY, STATUS
 
 
 def build_info(library: str) -> dict[str, str]:
-    """What a compiled library says of itself: compiler, torch, openmp, instruction_set."""
+    """What a compiled library says of itself: compiler, torch, and openmp and instruction_set or architectures."""
     function = ctypes.CDLL(library).tsp3d_build_info
     function.restype = ctypes.c_char_p
     return dict(part.split("=", 1) for part in function().decode().split(";"))
@@ -48,6 +48,7 @@ def report() -> list[tuple[str, str]]:
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("processor", f"{cpu_name()}, {os.cpu_count()} cores, {' '.join(cpu_features()) or 'no known features'}"),
         ("cuda", _cuda()),
+        *_cuda_library(),
         ("cpu operators", "compiled (C++)" if STATUS.name == "cpp" else f"plain PyTorch, because {STATUS.reason}"),
         ("library", STATUS.library or "not built"),
     ]
@@ -78,7 +79,26 @@ def compiled_operators() -> list[str]:
 def _cuda() -> str:
     if not torch.cuda.is_available():
         return "not available" if torch.version.cuda else "this torch is built without CUDA"
-    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; sparse operators on plain PyTorch"
+    major, minor = torch.cuda.get_device_capability()
+    return f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
+
+
+def _cuda_library() -> list[tuple[str, str]]:
+    """Rows on the CUDA kernels: where they are, or what to do about it; nothing where there is no use for them."""
+    if CUDA_STATUS.name == "cuda" and CUDA_STATUS.library:
+        built = build_info(CUDA_STATUS.library)
+        on_reference = ", ".join(sorted(ops.ON_REFERENCE_CUDA))
+        return [
+            ("cuda operators", "compiled" + (f", but for {on_reference}" if on_reference else "")),
+            ("cuda library", CUDA_STATUS.library),
+            ("cuda built with", f"{built['compiler']} for {built['architectures']}, torch {built['torch']}"),
+        ]
+    if not CUDA_STATUS.library and not torch.version.cuda:
+        return []
+    rows = [("cuda operators", f"plain PyTorch, because {CUDA_STATUS.reason}")]
+    if torch.version.cuda and CUDA_STATUS.requested != "reference":
+        rows.append(("to mend cuda", CUDA_REMEDY))
+    return rows
 
 
 def main() -> int:

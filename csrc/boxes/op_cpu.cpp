@@ -1,24 +1,13 @@
 #include "op.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "../common/parallel.h"
+#include "geometry.h"
 
 namespace tsp3d {
 namespace {
-
-struct Point {
-  double x, y;
-};
-
-struct Box {
-  double v[7];
-  Point corners[4];  // footprint, counter-clockwise
-
-  double volume() const { return v[3] * v[4] * v[5]; }
-};
 
 std::vector<Box> read(const Tensor& boxes_, const char* name) {
   STD_TORCH_CHECK(boxes_.dim() == 2 && (boxes_.size(1) == 6 || boxes_.size(1) == 7), "tsp3d: ", name,
@@ -29,68 +18,10 @@ std::vector<Box> read(const Tensor& boxes_, const char* name) {
     using T = decltype(zero);
     const Tensor boxes = dense<T>(boxes_, name);
     const T* p = data<T>(boxes);
-    for (int64_t i = 0; i < count; ++i) {
-      Box& box = result[i];
-      box.v[6] = 0;
-      std::copy_n(p + i * columns, columns, box.v);
-      const double cos = std::cos(box.v[6]), sin = std::sin(box.v[6]);
-      constexpr double sx[4] = {-0.5, 0.5, 0.5, -0.5}, sy[4] = {-0.5, -0.5, 0.5, 0.5};
-      for (int c = 0; c < 4; ++c) {
-        const double x = sx[c] * box.v[3], y = sy[c] * box.v[4];
-        box.corners[c] = {box.v[0] + x * cos - y * sin, box.v[1] + x * sin + y * cos};
-      }
-    }
+    for (int64_t i = 0; i < count; ++i) result[i] = read_box(p + i * columns, columns);
     return 0;
   });
   return result;
-}
-
-double overlap_along(const Box& a, const Box& b, int axis) {
-  const double low = std::max(a.v[axis] - a.v[axis + 3] / 2, b.v[axis] - b.v[axis + 3] / 2);
-  const double high = std::min(a.v[axis] + a.v[axis + 3] / 2, b.v[axis] + b.v[axis + 3] / 2);
-  return std::max(high - low, 0.0);
-}
-
-// Area of the intersection of two turned rectangles: a's footprint is cut by each edge of b's in turn
-// (Sutherland and Hodgman, 1974).
-double footprint_overlap(const Box& a, const Box& b) {
-  constexpr int kRoom = 16;  // eight corners at most, and room for rounding
-  Point polygon[kRoom], cut[kRoom];
-  int count = 4;
-  for (int i = 0; i < 4; ++i) polygon[i] = {a.corners[i].x - a.v[0], a.corners[i].y - a.v[1]};
-  for (int e = 0; e < 4 && count > 0; ++e) {
-    const Point p = {b.corners[e].x - a.v[0], b.corners[e].y - a.v[1]};
-    const Point q = {b.corners[(e + 1) % 4].x - a.v[0], b.corners[(e + 1) % 4].y - a.v[1]};
-    const auto side = [&](const Point& r) { return (q.x - p.x) * (r.y - p.y) - (q.y - p.y) * (r.x - p.x); };
-    int kept = 0;
-    for (int i = 0; i < count && kept + 2 <= kRoom; ++i) {
-      const Point from = polygon[i], to = polygon[(i + 1) % count];
-      const double s = side(from), t = side(to);
-      if (s >= 0) cut[kept++] = from;
-      if ((s > 0 && t < 0) || (s < 0 && t > 0)) {
-        const double f = s / (s - t);
-        cut[kept++] = {from.x + f * (to.x - from.x), from.y + f * (to.y - from.y)};
-      }
-    }
-    count = kept;
-    std::copy(cut, cut + count, polygon);
-  }
-  double area = 0;
-  for (int i = 0; i < count; ++i) {
-    const Point &p = polygon[i], &q = polygon[(i + 1) % count];
-    area += p.x * q.y - q.x * p.y;
-  }
-  return std::max(area / 2, 0.0);
-}
-
-double iou(const Box& a, const Box& b) {
-  double shared = overlap_along(a, b, 2);
-  if (shared <= 0) return 0;
-  if (a.v[6] == 0 && b.v[6] == 0)
-    shared *= overlap_along(a, b, 0) * overlap_along(a, b, 1);
-  else
-    shared *= footprint_overlap(a, b);
-  return shared > 0 ? shared / (a.volume() + b.volume() - shared) : 0;
 }
 
 }  // namespace

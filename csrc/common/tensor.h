@@ -72,7 +72,7 @@ template <class F>
 auto dispatch_real(const Tensor& t, const char* op, F&& f) {
   const ScalarType type = t.scalar_type();
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "tsp3d: ", op,
-                  " on the CPU takes float32 or float64 features; convert with .float()");
+                  " takes float32 or float64 features; convert with .float()");
   return type == ScalarType::Float ? f(float{}) : f(double{});
 }
 

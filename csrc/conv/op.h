@@ -5,8 +5,9 @@
 
 namespace tsp3d {
 
-// feats (N, Cin), weight (K, Cin, Cout) of the same dtype (float32, float64), any strides for weight; in_rows (L,) int32,
-// out_rows (L,) int32, splits (K + 1,) int64: a kernel map (kernel_map/op.h), out rows ascending within each offset.
+// feats (N, Cin), weight (K, Cin, Cout) of the same dtype (float32, float64; on CUDA also float16 and bfloat16, which
+// are summed in float32), any strides for weight; in_rows (L,) int32, out_rows (L,) int32, splits (K + 1,) int64: a
+// kernel map (kernel_map/op.h), out rows ascending within each offset, none of them twice.
 // Returns (num_out, Cout): out[o] = sum over pairs (k, i, o) of feats[i] @ weight[k]; rows without pairs are zero.
 // The gradient of feats is this operator with the rows exchanged and weight.transpose(1, 2).
 Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, const Tensor& out_rows,

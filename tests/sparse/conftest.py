@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -13,13 +13,31 @@ from tsp3d.sparse import reference
 Samples = dict[str, list[tuple]]
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request) -> str:
+    """Every device that the operators have kernels for."""
+    return request.param
+
+
+@pytest.fixture
+def on_device(device: str) -> Iterator[None]:
+    """What a test makes without naming a device is on that device."""
+    if device == "cpu":
+        yield
+    else:
+        with torch.device(device):
+            yield
+
+
 def random_coords(count: int, span: int, scenes: int = 3, seed: int = 0, sort: bool = True) -> Tensor:
-    """Rows in -span..span; the middle scene of the batch stays empty where there are three."""
-    generator = torch.Generator().manual_seed(seed)
-    coords = torch.randint(-span, span + 1, (count, 4), generator=generator, dtype=torch.int32)
-    coords[:, 0] = torch.randint(0, scenes, (count,), generator=generator, dtype=torch.int32)
+    """Rows in -span..span, the same ones on every device; the middle of three scenes stays empty."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    like = {"generator": generator, "dtype": torch.int32, "device": "cpu"}
+    coords = torch.randint(-span, span + 1, (count, 4), **like)
+    coords[:, 0] = torch.randint(0, scenes, (count,), **like)
     if scenes == 3:
         coords[coords[:, 0] == 1, 0] = 2
+    coords = coords.to(torch.get_default_device())
     return reference.unique_coords(coords, 1)[0] if sort else coords
 
 

@@ -44,6 +44,23 @@ def test_the_reference_can_be_asked_for(monkeypatch):
         backends._load()
 
 
+def test_the_cuda_library_is_loaded_only_where_torch_has_cuda(monkeypatch, tmp_path):
+    broken = tmp_path / "_C_cuda.so"
+    broken.write_text("not a library")
+    monkeypatch.setattr(backends, "find_library", lambda stem: broken)
+    monkeypatch.setenv("TSP3D_BACKEND", "auto")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        status = backends._load_cuda()
+    assert status.name == "reference" and status.reason == "this torch is built without CUDA"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.warns(RuntimeWarning, match="does not load with torch.*TSP3D_CUDA=1"):
+        assert backends._load_cuda().name == "reference"
+    monkeypatch.setattr(backends, "find_library", lambda stem: None)
+    assert backends._load_cuda().reason == "the CUDA kernels were not built"
+
+
 def test_everything_runs_on_the_reference():
     program = (
         "import torch; from tsp3d import info, sparse; from tsp3d.sparse import nn, ops\n"

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tsp3d import sparse
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 
 def test_known_values():
     unit = torch.tensor([[0.0, 0, 0, 1, 1, 1]])
@@ -37,7 +39,7 @@ def test_quarter_turns_exchange_the_sides():
 
 @given(st.integers(0, 10**6), st.floats(-4, 4), st.floats(-20, 20))
 def test_moving_both_boxes_changes_nothing(seed, angle, shift):
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     boxes = torch.rand(6, 7, generator=generator, dtype=torch.float64) * 2
     cos, sin = math.cos(angle), math.sin(angle)
     moved = boxes.clone()

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from tsp3d.sparse import SparseTensor, nn, reference
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 SPAN = 6  # coordinates lie in -SPAN..SPAN
 
 

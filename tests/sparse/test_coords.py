@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tsp3d import sparse
 from tsp3d.sparse import CoordinateSet, KernelMap, SparseTensor, nn, reference
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 ROWS = st.lists(st.tuples(st.integers(0, 2), *[st.integers(-3, 3)] * 3), max_size=20)
 
 
@@ -102,8 +104,9 @@ def test_pruning_copies_uses_the_copied_maps(make_coords, monkeypatch):
     expected = conv(SparseTensor(copies.feats[mask], copies.coords[mask], batch_size=5)).feats
     monkeypatch.setattr(KernelMap, "build", None)  # a search for pairs would fail
     pruned = copies.prune(mask)
-    assert torch.equal(conv(copies).feats, conv(x).feats.repeat(5, 1))
-    assert torch.equal(conv(pruned).feats, expected)
+    # On a GPU a small map is summed in shares, whose number depends on its size.
+    torch.testing.assert_close(conv(copies).feats, conv(x).feats.repeat(5, 1))
+    torch.testing.assert_close(conv(pruned).feats, expected)
 
 
 def test_maps_are_shared_by_tensors_over_the_same_voxels(make_coords):

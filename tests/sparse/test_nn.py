@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from tsp3d import sparse
 from tsp3d.sparse import SparseTensor, nn
 
+pytestmark = pytest.mark.usefixtures("on_device")
+
 
 @pytest.fixture
 def x(make_coords) -> SparseTensor:
@@ -120,7 +122,7 @@ def test_half_precision_sums_in_float32(x, dtype):
 
 def test_autocast_and_gradients(x):
     net = nn.Sequential(nn.Conv3d(4, 8), nn.BatchNorm(8), nn.ReLU(), nn.Conv3d(8, 4, 2, 2))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16):
         loss = net(x).feats.float().square().mean()
     loss.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 and p.grad.any() for p in net.parameters())

@@ -1,15 +1,16 @@
-"""Every operator: compiled against reference, opcheck, and the same bits on any number of threads."""
+"""Every operator, on each device: compiled against reference, opcheck, gradients, and the same bits in every run."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
 
-from tsp3d.sparse import backend_status, ops
+from tsp3d.sparse import backend_status, ops, reference
 
 NAMES = sorted(ops.SCHEMAS)
 DIFFERENTIABLE = {
@@ -21,7 +22,21 @@ DIFFERENTIABLE = {
     "interpolate": (0, 2),
     "splat": (0, 2),
 }
-compiled = pytest.mark.skipif(backend_status.name != "cpp", reason="the compiled kernels are not built")
+# Kernels that test_cuda_source.py runs on the CPU, and that take what only CUDA's kernels take.
+EMULATION = os.environ.get("TSP3D_EMULATION")
+
+
+def move(value: Any, device: str) -> Any:
+    """Tensors within nested tuples, on a device."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(move(item, device) for item in value)
+    return value.to(device) if torch.is_tensor(value) else value
+
+
+def need_compiled(name: str, device: str) -> None:
+    """Skip the test where an operator has no compiled kernel."""
+    if name in (ops.ON_REFERENCE if device == "cpu" else ops.ON_REFERENCE_CUDA):
+        pytest.skip(f"{name} has no compiled kernel for {device} here")
 
 
 def as_tuple(value) -> tuple:
@@ -36,32 +51,67 @@ def test_every_operator_has_samples(samples):
     assert sorted(samples) == NAMES
 
 
-@compiled
 @pytest.mark.parametrize("name", NAMES)
-def test_compiled_equals_reference(name, samples):
-    assert name not in ops.ON_REFERENCE
+def test_compiled_equals_reference(name, samples, device):
+    need_compiled(name, device)
     for arguments in samples[name]:
         expected = as_tuple(ops.SCHEMAS[name][1](*arguments))
-        for got, want in zip(call(name, arguments), expected, strict=True):
+        for got, want in zip(call(name, move(arguments, device)), expected, strict=True):
+            assert got.device.type == device
             # Sums in another order and with fused multiply-add: measured below 4e-6 for values of order one.
-            torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-5)
+            torch.testing.assert_close(got.cpu(), want, rtol=2e-5, atol=2e-5)
 
 
-@compiled
 @pytest.mark.parametrize("name", NAMES)
-def test_double_precision(name, samples):
+def test_double_precision(name, samples, device):
+    need_compiled(name, device)
     arguments = samples[name][0]
     if not any(torch.is_tensor(a) and a.is_floating_point() for a in arguments):
         pytest.skip("no features among the arguments")
     arguments = tuple(a.double() if torch.is_tensor(a) and a.is_floating_point() else a for a in arguments)
     expected = as_tuple(ops.SCHEMAS[name][1](*arguments))
-    for got, want in zip(call(name, arguments), expected, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    for got, want in zip(call(name, move(arguments, device)), expected, strict=True):
+        torch.testing.assert_close(got.cpu(), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["conv", "conv_weight_grad"])
+def test_half_precision_on_cuda_sums_in_float32(name, dtype, samples, device):
+    if device == "cpu" and not EMULATION:
+        pytest.skip("convolutions of half precision are CUDA's")
+    need_compiled(name, device)
+    for feats, other, *rest in samples[name]:
+        low = (feats.to(dtype), other.to(dtype))
+        got = call(name, move((*low, *rest), device))[0]
+        want = ops.SCHEMAS[name][1](*(t.double() for t in low), *rest)
+        assert got.dtype == dtype
+        # One rounding of the result, whatever the number of terms, and float32's of the sums.
+        torch.testing.assert_close(got.cpu().double(), want, rtol=torch.finfo(dtype).eps, atol=1e-4)
+
+
+def test_tf32_on_cuda(device):
+    if device == "cpu" and not EMULATION:
+        pytest.skip("tf32 is CUDA's")
+    program = (
+        f"import torch\n{EMULATION!r} and torch.ops.load_library({EMULATION!r})\n"
+        "from tsp3d.sparse import ops, reference as R\n"
+        "c = R.unique_coords(torch.randint(0, 6, (300, 4), dtype=torch.int32), 1)[0]\n"
+        "m = R.kernel_map(c, c, (3, 3, 3), 1)\n"
+        f"on = [t.to('{device}') for t in m]\n"
+        "for cin, cout in ((5, 64), (32, 20)):\n"
+        "    f, w, g = torch.randn(len(c), cin), torch.randn(27, cin, cout) / 30, torch.randn(len(c), cout)\n"
+        f"    F, W, G = (t.to('{device}') for t in (f, w, g))\n"
+        "    got, want = ops.conv(F, W, *on, len(c)).cpu(), R.conv(f, w, *m, len(c))\n"
+        "    assert 1e-6 < ((got - want).norm() / want.norm()).item() < 1e-3\n"
+        "    got, want = ops.conv_weight_grad(F, G, *on).cpu(), R.conv_weight_grad(f, g, *m)\n"
+        "    assert 1e-6 < ((got - want).norm() / want.norm()).item() < 1e-3\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "TSP3D_TF32": "1"})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_opcheck(name, samples):
-    arguments = samples[name][0]
+def test_opcheck(name, samples, device):
+    arguments = move(samples[name][0], device)
     slots = DIFFERENTIABLE.get(name, ())
     arguments = tuple(
         a.clone().requires_grad_(i in slots) if torch.is_tensor(a) else a for i, a in enumerate(arguments)
@@ -70,12 +120,12 @@ def test_opcheck(name, samples):
 
 
 @pytest.mark.parametrize("name", sorted(DIFFERENTIABLE))
-def test_gradients_numerically(name, samples):
+def test_gradients_numerically(name, samples, device):
     slots = DIFFERENTIABLE[name]
-    for arguments in samples[name][-6:]:  # few rows
+    for arguments in move(samples[name][-6:], device):  # few rows
         inputs = [a.double() if torch.is_tensor(a) and a.is_floating_point() else a for a in arguments]
         if name == "max_pool":  # ties have no derivative
-            inputs[0] = torch.arange(inputs[0].numel(), dtype=torch.float64).reshape(inputs[0].shape)
+            inputs[0] = torch.arange(inputs[0].numel(), dtype=torch.float64, device=device).reshape(inputs[0].shape)
         free = [inputs[slot].requires_grad_() for slot in slots]
 
         def function(*values, inputs=inputs):
@@ -85,6 +135,15 @@ def test_gradients_numerically(name, samples):
             return getattr(ops, name)(*full)
 
         assert torch.autograd.gradcheck(function, free, fast_mode=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_same_bits_in_every_run_on_cuda(name, samples):
+    need_compiled(name, "cuda")
+    for arguments in move(samples[name], "cuda"):
+        results = [call(name, arguments) for _ in range(3)]
+        assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(other, results[0], strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,6 +161,21 @@ def test_same_bits_on_any_number_of_threads(name, samples):
             assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
+def test_large_convolution_equals_the_reference(make_coords, device):
+    """Many tiles of rows and channels, several shares of pairs, rows that are not whole vectors."""
+    coords = make_coords(2500, 7)
+    m = reference.kernel_map(coords, coords, (3, 3, 3), 1)
+    for cin, cout in ((64, 72), (35, 130)):
+        feats, weight = torch.randn(len(coords), cin), torch.randn(27, cin, cout) / (27 * cin) ** 0.5
+        grad = torch.randn(len(coords), cout) / len(coords) ** 0.5
+        on = move((feats, weight, grad, m), device)
+        got = ops.conv(on[0], on[1], *on[3], len(coords)).cpu()
+        torch.testing.assert_close(got, reference.conv(feats, weight, *m, len(coords)), rtol=2e-5, atol=2e-5)
+        got = ops.conv_weight_grad(on[0], on[2], *on[3]).cpu()
+        torch.testing.assert_close(got, reference.conv_weight_grad(feats, grad, *m), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.skipif(bool(EMULATION), reason="emulated threads take no part in this")
 def test_large_convolution_has_the_same_bits_on_any_number_of_threads(make_coords):
     coords = make_coords(20000, 20)
     m = ops.kernel_map(coords, coords, [3, 3, 3], 1)
@@ -119,7 +193,7 @@ def test_large_convolution_has_the_same_bits_on_any_number_of_threads(make_coord
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
 
 
-@compiled
+@pytest.mark.skipif(backend_status.name != "cpp", reason="the compiled kernels are not built")
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["avx2", "baseline"])
 def test_lower_instruction_sets(isa):
@@ -136,6 +210,7 @@ def test_lower_instruction_sets(isa):
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "TSP3D_CPU_ISA": isa})
 
 
+@pytest.mark.usefixtures("on_device")
 def test_traced_by_torch_compile(make_coords):
     coords = make_coords(200, 4)
 

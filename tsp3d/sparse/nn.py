@@ -57,7 +57,7 @@ def convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int)
     if torch.is_autocast_enabled(feats.device.type):
         feats = feats.to(torch.get_autocast_dtype(feats.device.type))
     weight = weight.to(feats.dtype)
-    if feats.dtype in (torch.float16, torch.bfloat16):
+    if feats.dtype in (torch.float16, torch.bfloat16) and not (feats.is_cuda and ops.HALF_ON_CUDA):
         return _convolve(feats.float(), weight.float(), kernel_map, num_out).to(feats.dtype)
     return _convolve(feats, weight, kernel_map, num_out)
 

@@ -1,7 +1,7 @@
 """The operators ``torch.ops.tsp3d.*``: schemas, shapes for tracing, gradients, and which code runs.
 
-The schemas live here, so that the operators exist without a compiler. The compiled library registers its kernels for
-the CPU under the same names; ``reference.py`` serves every device that has none.
+The schemas live here, so that the operators exist without a compiler. The compiled libraries, one for the CPU and one
+for CUDA, register their kernels under the same names; ``reference.py`` serves every device that has none.
 """
 
 from __future__ import annotations
@@ -51,13 +51,16 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
 
 _LIBRARY = torch.library.Library("tsp3d", "DEF")
 ON_REFERENCE: set[str] = set()  # operators that plain PyTorch serves on the CPU
+ON_REFERENCE_CUDA: set[str] = set()  # and on CUDA
 for _name, (_schema, _function) in SCHEMAS.items():
     _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(_name, _function, "CUDA")
-    # Also where a library of an older build lacks the operator.
-    if not torch._C._dispatch_has_kernel_for_dispatch_key(f"tsp3d::{_name}", "CPU"):
-        _LIBRARY.impl(_name, _function, "CPU")
-        ON_REFERENCE.add(_name)
+    for _device, _served in (("CPU", ON_REFERENCE), ("CUDA", ON_REFERENCE_CUDA)):
+        # Also where a library of an older build lacks the operator.
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(f"tsp3d::{_name}", _device):
+            _LIBRARY.impl(_name, _function, _device)
+            _served.add(_name)
+# The CUDA kernels of the convolution take half precision and sum in float32; all others take float32 and float64.
+HALF_ON_CUDA = not {"conv", "conv_weight_grad"} & ON_REFERENCE_CUDA
 
 _ops = torch.ops.tsp3d
 unique_coords = _ops.unique_coords

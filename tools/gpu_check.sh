@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# What only a GPU can tell of the CUDA kernels, in one call: build, tests, compute-sanitizer.
+#
+#   tools/gpu_check.sh OUT
+#
+# OUT gets report.md and a log of each step. Without nvcc a library that is there already (tsp3d/_C_cuda.so) is tested.
+# Environment: PYTHON, CUDA_HOME (default /usr/local/cuda), STEP_SECONDS (default 240) for each of the later steps.
+# Python needs what tsp3d imports (pyproject.toml), pytest and hypothesis; PYTHONPATH may name a folder that holds them.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${1:?usage: tools/gpu_check.sh OUT}
+python=${PYTHON:-python3} seconds=${STEP_SECONDS:-240}
+export CUDA_HOME=${CUDA_HOME:-/usr/local/cuda} PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+failed=0
+
+say() { printf '%s\n' "$*" | tee -a "$out/report.md"; }
+step() {  # name, seconds, command...
+    local name=$1 limit=$2 begin=$SECONDS result
+    shift 2
+    if timeout "$limit" "$@" >"$out/$name.log" 2>&1; then result=passed; else result="FAILED ($?)" failed=1; fi
+    say "| $name | $result | $((SECONDS - begin)) s | $(grep -E '(passed|failed|error|ERROR SUMMARY)' "$out/$name.log" | tail -n 1 | tr '|=' '  ') |"
+}
+skip() { say "| $1 | skipped | | $2 |"; }
+
+: >"$out/report.md"
+say "# CUDA kernels on a GPU, $(date -u +%F)"
+say ""
+say "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null || echo 'no nvidia-smi')" \
+    "· commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+say ""
+say "| step | result | time | last words |"
+say "|---|---|---|---|"
+architecture=$("$python" -c 'import torch; print("%d.%d" % torch.cuda.get_device_capability())' 2>>"$out/report.log") || {
+    say "| torch | FAILED | | no CUDA device that torch can use: $(tail -n 1 "$out/report.log") |"
+    exit 1
+}
+if [ -x "$CUDA_HOME/bin/nvcc" ]; then
+    step build 590 env TSP3D_CUDA=only TSP3D_CUDA_ARCHS="$architecture" "$python" setup.py build_ext --inplace
+    [ "$failed" = 0 ] || exit 1
+elif compgen -G 'tsp3d/_C_cuda*.so' >/dev/null; then
+    skip build "no $CUDA_HOME/bin/nvcc; the library that is there is tested"
+else
+    say "| build | FAILED | | neither $CUDA_HOME/bin/nvcc nor tsp3d/_C_cuda.so |"
+    exit 1
+fi
+step info 120 "$python" -m tsp3d.info
+step loaded 120 "$python" -c 'from tsp3d.sparse import ops; assert not ops.ON_REFERENCE_CUDA, ops.ON_REFERENCE_CUDA'
+
+pytest=("$python" -m pytest -q --continue-on-collection-errors -p no:cacheprovider -m "gpu and not slow")
+step tests "$seconds" "${pytest[@]}" tests/sparse --durations 10
+
+# Every allocation of its own, so that a step past its end is seen.
+sanitizer=$(command -v compute-sanitizer || ls "$CUDA_HOME/bin/compute-sanitizer" 2>/dev/null)
+if [ -n "$sanitizer" ]; then
+    export PYTORCH_NO_CUDA_MEMORY_CACHING=1
+    step memcheck "$seconds" "$sanitizer" --tool memcheck --error-exitcode 9 "${pytest[@]}" tests/sparse/test_ops.py \
+        -k 'compiled_equals_reference or half_precision'
+    step racecheck "$seconds" "$sanitizer" --tool racecheck --error-exitcode 9 "${pytest[@]}" tests/sparse/test_ops.py \
+        -k 'compiled_equals_reference and (conv or pool or kernel_map or unique or nms) or half_precision'
+    step synccheck "$seconds" "$sanitizer" --tool synccheck --error-exitcode 9 "${pytest[@]}" tests/sparse/test_ops.py \
+        -k 'compiled_equals_reference and (conv or pool or kernel_map or nms)'
+else
+    skip sanitizer "no compute-sanitizer; it comes with the CUDA toolkit"
+fi
+exit "$failed"
