@@ -125,6 +125,9 @@ BREAKS = {
     r"objectId \[0\] is given to several": lambda f, s: edit(
         f / f"{s}.aggregation.json", lambda c: c["segGroups"][1].update(objectId=0)
     ),
+    "invalid literal.*check the scene's files": lambda f, s: edit(
+        f / f"{s}.aggregation.json", lambda c: c["segGroups"][1].update(segments=["a"])
+    ),
     "no annotated object has a vertex": lambda f, s: edit(
         f / f"{s}.aggregation.json", lambda c: [g.update(segments=[99999]) for g in c["segGroups"]]
     ),

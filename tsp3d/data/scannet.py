@@ -118,7 +118,7 @@ def box_of(xyz: np.ndarray) -> list[float]:
 def _vertices(path: Path) -> np.ndarray:
     if not path.is_file():
         raise SceneError(
-            f"{path.name} is missing; download it (download-scannet.py --type {path.name.split('_', 2)[2]})"
+            f"{path.name} is missing; download it (download-scannet.py --type _{path.name.split('_', 2)[2]})"
         )
     try:
         return PlyData.read(str(path), known_list_len={"face": {"vertex_indices": 3}})["vertex"].data

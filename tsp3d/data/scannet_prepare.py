@@ -158,9 +158,10 @@ def _prepare_one(job: tuple[Path, Path, PrepareSettings]) -> tuple[str, str]:
     folder, path, settings = job
     try:
         arrays, record = to_arrays(read_scene(folder), settings)
-    except SceneError as error:
+    except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
         path.unlink(missing_ok=True)  # of other settings, or of files that were whole then
-        return folder.name, str(error)
+        known = isinstance(error, SceneError)
+        return folder.name, str(error) if known else f"{type(error).__name__}: {error}; check the scene's files"
     header = {"record": json.dumps(record), "settings": json.dumps(asdict(settings))}
     with replacing(path) as temporary:
         save_file({f"{folder.name}.{name}": value for name, value in arrays.items()}, temporary, metadata=header)
