@@ -134,7 +134,7 @@ def test_stimulus_ids() -> None:
 
 
 def test_sr3d_keeps_rows_that_mention_the_class(scenes: Path, tmp_path: Path) -> None:
-    anchored = {"distractor_ids": "[1]", "anchor_ids": "[3, 5]", "anchors_types": "['table', 'lamp']"}
+    anchored: dict[str, Any] = {"distractor_ids": "[1]", "anchor_ids": "[3, 5]", "anchors_types": "['table', 'lamp']"}
     rows = [
         nr3d("scene0002_00", 0, "chair between table and lamp", "chair-2-0-1", reference_type="between", **anchored),
         nr3d("scene0002_00", 0, "it", "chair-2-0-1", reference_type="closest", **anchored)

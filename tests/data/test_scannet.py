@@ -64,9 +64,10 @@ def test_the_subsample_is_always_the_same_and_boxes_may_follow_it(tmp_path: Path
         own = arrays["xyz_mm"][arrays["instance"] == i] / 1000
         np.testing.assert_allclose(c["box"][3:], np.ptp(own, axis=0), atol=2e-3)
         assert a["kept"] == len(own) < a["vertices"] == 40
-    for wrong in ({"points": -1}, {"boxes": "tight"}):
-        with pytest.raises(ValueError):
-            PrepareSettings(**wrong)
+    with pytest.raises(ValueError, match="points is -1"):
+        PrepareSettings(points=-1)
+    with pytest.raises(ValueError, match="boxes is 'tight'"):
+        PrepareSettings(boxes="tight")
 
 
 def test_shared_vertices_go_to_the_smaller_object_but_count_for_both_boxes(tmp_path: Path) -> None:
