@@ -1,22 +1,28 @@
-"""Evaluate weights: python tools/evaluate.py --data data/synth --split val --model tsp3d-tiny --out out/evaluation"""
+"""Evaluate weights: python tools/evaluate.py --data data/synth --split val --model tsp3d-tiny --out out/evaluation
+
+On ScanNet: --data data/scannet (tools/prepare_scannet.py) --dataset scanrefer --annotations ScanRefer_filtered_val.json
+"""
 
 from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 import tyro
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import Progress
+from rich.progress import track
 
-from tsp3d.data import PreparedScenes
-from tsp3d.evaluation import evaluate_grounding, measure_speed, write_report
+from tsp3d.data.datasets import Kind, open_dataset
+from tsp3d.evaluation import evaluate_grounding, evaluate_multi, measure_speed, write_report
 from tsp3d.evaluation.protocols import spread
+from tsp3d.evaluation.published import paper_table
 from tsp3d.evaluation.report import groups_table
+from tsp3d.grounder import find_weights, pick_device
+from tsp3d.models.net import GroundingNet
 
 
 @dataclass
@@ -24,14 +30,20 @@ class Args:
     """Evaluate grounding on prepared scenes; writes report.md, report.json and queries.jsonl."""
 
     data: Path
-    """Dataset folder, as tools/make_synth.py writes."""
+    """Dataset folder, as tools/make_synth.py or tools/prepare_scannet.py writes."""
     out: Path
     """Folder for the report."""
     model: str = "tsp3d-tiny"
     """Name of bundled weights, or a weights folder."""
-    dataset: Literal["synth"] = "synth"
-    """Kind of dataset."""
+    dataset: Kind = "synth"
+    """Whose sentences."""
     split: str = "val"
+    annotations: Path | None = None
+    """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
+    tokens: bool = False
+    """scanrefer: sentences as their tokens joined by blanks, as the published weights read them."""
+    skip_missing: bool = False
+    """Leave out sentences whose scene or object was not prepared."""
     limit: int = 0
     """At most this many scenes, at even distances; 0 for all."""
     queries: int = 0
@@ -41,7 +53,9 @@ class Args:
     batch: int = 16
     """Sentences grounded together."""
     top_k: int = 5
-    """Boxes asked for each sentence: accuracy looks at the first, recall at all."""
+    """Boxes asked for each sentence (multi3drefer: at least 16): accuracy looks at the first, recall at all."""
+    min_score: float | None = None
+    """multi3drefer: boxes below are not predicted; the model's own threshold unless given."""
     no_color: bool = False
     """Evaluate the scans without their colour."""
     timing: int = 8
@@ -52,47 +66,34 @@ class Args:
 
 def main(args: Args) -> None:
     """Evaluate, report, print the table."""
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     try:
-        net = load_net(args.model).to(device).eval()
-        scenes = PreparedScenes(args.data, args.split)
+        device = str(pick_device(args.device))
+        net = GroundingNet.from_pretrained(find_weights(args.model), device)
+        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"evaluate: {error}") from error
     chosen = spread(len(scenes), args.limit)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("scenes", total=len(chosen))
-        result = evaluate_grounding(
-            net,
-            scenes,
-            scenes=chosen,
-            queries_per_scene=args.queries,
-            batch=args.batch, top_k=args.top_k, points=args.points, color=not args.no_color, device=device,
-            progress=lambda _: bar.advance(task),
-        )  # fmt: skip
+    common: dict[str, Any] = {
+        "scenes": track(chosen, "scenes", transient=True), "queries_per_scene": args.queries, "batch": args.batch,
+        "points": args.points, "color": not args.no_color, "device": device,
+    }  # fmt: skip
+    if args.dataset == "multi3drefer":
+        least = net.config.head.min_score if args.min_score is None else args.min_score
+        result = evaluate_multi(net, scenes, min_score=least, top_k=max(16, args.top_k), **common)
+        result.info["min_score"] = least
+    else:
+        result = evaluate_grounding(net, scenes, top_k=args.top_k, **common)
+    result.dataset = args.dataset
     if args.timing:
         result.timings = measure_speed(net, scenes, scenes=args.timing, points=args.points, device=device)
-    result.info = {
-        "model": args.model,
+    result.info |= {
+        "model": args.model, "color": not args.no_color,
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
-        "color": not args.no_color,
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
-    }
-    paths = write_report(result, args.out)
-    Console().print(Markdown(groups_table(result.groups)))
-    print(f"report: {paths['report.md']}")
-
-
-def load_net(name: str):
-    """The network of a weights folder, or of a name among the package's weights."""
-    import tsp3d
-    from tsp3d.models.net import GroundingNet
-
-    bundled = Path(tsp3d.__file__).parent / "weights"
-    folder = Path(name) if Path(name).is_dir() else bundled / name
-    if not folder.is_dir():
-        names = sorted(path.parent.name for path in bundled.glob("*/model.safetensors"))
-        raise FileNotFoundError(f"no weights folder {name!r}, and the bundled weights are {names}")
-    return GroundingNet.from_pretrained(folder)
+    }  # fmt: skip
+    path = write_report(result, args.out)["report.md"]
+    Console().print(Markdown(paper_table(args.dataset, result.groups, result.timings) + groups_table(result.groups)))
+    print(f"report: {path}")
 
 
 if __name__ == "__main__":

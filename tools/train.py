@@ -14,8 +14,10 @@ from omegaconf import OmegaConf
 from rich.logging import RichHandler
 
 from tsp3d.data import PreparedScenes
+from tsp3d.data.annotated import SceneSet
+from tsp3d.data.datasets import open_dataset
 from tsp3d.sparse import keep_freed_memory
-from tsp3d.training import load_train_config, train
+from tsp3d.training import TrainConfig, load_train_config, train
 
 
 def main(
@@ -38,15 +40,22 @@ def main(
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         net = build_net(settings.model, settings.model_overrides)
-        grounding = settings.stage == "grounding"
-        scenes = PreparedScenes(settings.data.folder, settings.data.split, require_sentences=grounding)
+        scenes = open_split(settings, settings.data.split, settings.data.annotations)
         val_scenes = None
         if settings.log.validate_every:
-            val_scenes = PreparedScenes(settings.data.folder, settings.data.val_split, require_sentences=grounding)
+            val_scenes = open_split(settings, settings.data.val_split, settings.data.val_annotations)
         result = train(settings, net, scenes, val_scenes, resume)
     except (FileNotFoundError, FileExistsError, ValueError) as error:
         raise SystemExit(f"train: {error}") from error
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
+
+
+def open_split(settings: TrainConfig, split: str, annotations: str) -> SceneSet:
+    """The scenes of a split, with the sentences that the configuration names; objects alone need none."""
+    data = settings.data
+    if settings.stage == "detection":
+        return PreparedScenes(data.folder, split, require_sentences=False)
+    return open_dataset(data.dataset, data.folder, split, annotations, data.skip_missing, data.tokens)
 
 
 def build_net(path: str, overrides: list[str]) -> torch.nn.Module:

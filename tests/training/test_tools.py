@@ -10,6 +10,10 @@ from types import ModuleType
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from fake_scannet import write_scene
+
+from tsp3d.data.scannet_prepare import PrepareSettings, prepare
 from tsp3d.data.toy import write_toy_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -49,5 +53,26 @@ def test_train_then_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     report = json.loads((tmp_path / "report/report.json").read_text())
     assert report["groups"]["overall"]["queries"] == 6 and report["timings_ms"]["cold"] > 0
     assert "overall" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="no weights folder 'nothing'"):
+    with pytest.raises(SystemExit, match="'nothing': no such model"):
         evaluate.main(evaluate.Args(data=data, out=tmp_path, model="nothing"))
+
+
+def test_training_on_an_annotation_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(ROOT)
+    folders = [write_scene(tmp_path / "scans", f"scene000{i}_00", seed=i) for i in range(2)]
+    prepare(tmp_path / "scannet", {"train": folders[:1], "val": folders[1:]}, PrepareSettings())
+    for i, split in enumerate(("train", "val")):
+        row = {"scene_id": f"scene000{i}_00", "object_name": "chair", "ann_id": "0", "description": "the chair"}
+        (tmp_path / f"{split}.json").write_text(json.dumps([{**row, "object_id": "0"}, {**row, "object_id": "1"}]))
+    files = (f"data.annotations={tmp_path}/train.json", f"data.val_annotations={tmp_path}/val.json")
+    common = (
+        f"data.folder={tmp_path}/scannet", "data.dataset=scanrefer", f"out={tmp_path}/runs", "optim.steps=1",
+        "data.scenes_per_step=1", "data.workers=0", "log.validate_every=1", *SMALL,
+    )  # fmt: skip
+    train = load("train")
+    train.main((*common, *files), config=Path("configs/train/tiny.yaml"))
+    assert "finished at step 1" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"data\.annotations=FILE"):
+        train.main((*common, "name=none"), config=Path("configs/train/tiny.yaml"))

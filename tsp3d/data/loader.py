@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tsp3d.data.annotated import SceneSet
 from tsp3d.data.augment import AugmentConfig, augment
 from tsp3d.data.collate import GroundingBatch, collate
 from tsp3d.data.sample import Query, SceneSample, absent_query, detection_query
-from tsp3d.data.scenes import PreparedScenes
 
 
 @dataclass
@@ -24,6 +24,16 @@ class DataConfig:
 
     folder: str = "data/synth"
     """Dataset folder (see :mod:`tsp3d.data.scenes`)."""
+    dataset: str = "synth"
+    """Whose sentences: "synth" for those in the folder, or "scanrefer", "nr3d", "sr3d", "multi3drefer"."""
+    annotations: str = ""
+    """Annotation file of these, for training…"""
+    val_annotations: str = ""
+    """…and for validation (Nr3D and Sr3D: the same file)."""
+    tokens: bool = False
+    """ScanRefer's sentences as their tokens joined by blanks, as the published weights read them."""
+    skip_missing: bool = False
+    """Leave out annotations whose scene or object was not prepared, instead of refusing."""
     split: str = "train"
     val_split: str = "val"
     scenes_per_step: int = 2
@@ -55,7 +65,7 @@ class TrainingSamples(Dataset[SceneSample]):
     run or dataset size it is read in (sentences of other scenes, ``absent_probability``, excepted).
     """
 
-    def __init__(self, scenes: PreparedScenes, config: DataConfig, seed: int = 0, sentences: bool = True) -> None:
+    def __init__(self, scenes: SceneSet, config: DataConfig, seed: int = 0, sentences: bool = True) -> None:
         self.scenes = scenes
         self.config = config
         self.seed = seed

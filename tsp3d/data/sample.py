@@ -52,13 +52,17 @@ class SceneSample:
     queries: tuple[Query, ...] = ()
     colored: bool = True
     """False where the scan has no colour and ``rgb`` is a filler."""
+    labels: tuple[str, ...] = ()
+    """M names as the dataset has them, which may be others than CLASSES; empty where nobody needs them."""
 
     def replace(self, **changes: Any) -> SceneSample:
         """Copy with some fields changed."""
         return replace(self, **changes)
 
     def names(self) -> list[str]:
-        """Class name of each object, "" where unknown."""
+        """Name of each object: its label, or else its class, "" where unknown."""
+        if self.labels:
+            return list(self.labels)
         return [CLASSES[index] if index >= 0 else "" for index in self.classes]
 
 

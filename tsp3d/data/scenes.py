@@ -97,6 +97,7 @@ class PreparedScenes:
             boxes=boxes,
             classes=np.array([CLASS_INDEX.get(item["name"], -1) for item in objects], dtype=np.int64),
             colors=np.array([COLOR_INDEX.get(item.get("color") or "", -1) for item in objects], dtype=np.int64),
+            labels=tuple(item["name"] for item in objects),
         )
         return sample.replace(queries=tuple(self._queries(entry, ids)))
 

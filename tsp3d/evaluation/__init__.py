@@ -1,6 +1,7 @@
 """Measures, protocols and reports."""
 
 from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou, f1_at
+from tsp3d.evaluation.multi import MultiTargetF1, evaluate_multi
 from tsp3d.evaluation.protocols import Evaluation, evaluate_grounding, measure_speed
 from tsp3d.evaluation.report import markdown, write_report
 
@@ -8,8 +9,10 @@ __all__ = [
     "CalibrationError",
     "Evaluation",
     "GroundingAccuracy",
+    "MultiTargetF1",
     "box_iou",
     "evaluate_grounding",
+    "evaluate_multi",
     "f1_at",
     "markdown",
     "measure_speed",

@@ -21,11 +21,13 @@ RELATIONS: tuple[str, ...] = (
     "behind", "corner", "window", "superlative", "ordinal", "conjunction", "other",
 )  # fmt: skip
 GROUPS: tuple[str, ...] = (
-    "overall", "unique", "multiple", "easy", "hard", "view-dependent", "view-independent",
-    "1 clause", "2 clauses", "3 clauses", *(f"relation: {name}" for name in RELATIONS),
+    "overall", "unique", "multiple", "unique (official)", "multiple (official)", "easy", "hard",
+    "view-dependent", "view-independent", "1 clause", "2 clauses", "3 clauses",
+    *(f"relation: {name}" for name in RELATIONS),
 )  # fmt: skip
 """Groups that accuracy is reported for. Unique: no other object of the target's class in the scene (the definition of
-TSP3D and BUTD-DETR; all objects of the scene count). Easy: one such object, hard: more (Nr3D, Sr3D)."""
+TSP3D and BUTD-DETR; all objects of the scene count). Unique (official): no other annotated object of the target's
+class among ScanRefer's 18. Easy: one such object, hard: more (Nr3D, Sr3D)."""
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -44,6 +46,8 @@ def groups_of(meta: dict[str, Any]) -> list[str]:
     found = ["overall"]
     if "unique" in meta:
         found.append("unique" if meta["unique"] else "multiple")
+    if "unique_official" in meta:
+        found.append("unique (official)" if meta["unique_official"] else "multiple (official)")
     if meta.get("distractors", 0) > 0:
         found.append("easy" if meta["distractors"] == 1 else "hard")
     if "view_dependent" in meta:

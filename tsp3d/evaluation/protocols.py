@@ -40,14 +40,17 @@ class Evaluation:
     """Measures, timings and one row per query."""
 
     groups: dict[str, dict[str, float]]
-    """Group of queries to ``queries``, ``acc@0.25``, ``acc@0.5``, ``recall@…`` (percent) and ``mean_iou``."""
+    """Group of queries to ``queries`` and its measures: ``acc@0.25``, ``acc@0.5``, ``recall@…`` (percent) and
+    ``mean_iou``, or ``f1@…`` (percent) where a query may have any number of targets."""
     calibration_error: float
-    """Expected calibration error of the top score, at IoU 0.25, in 0..1."""
+    """Expected calibration error of the score, at IoU 0.25, in 0..1."""
     rows: list[dict[str, Any]]
     timings: dict[str, float] = field(default_factory=dict)
     """Medians in milliseconds; see :func:`measure_speed`."""
     info: dict[str, Any] = field(default_factory=dict)
     """What was evaluated: filled by the caller."""
+    dataset: str = "synth"
+    """Kind of dataset: of those that papers report, the report has a table with their figures."""
 
     def summary(self) -> dict[str, Any]:
         """Everything but the rows."""
@@ -106,7 +109,7 @@ def evaluate_grounding(
         if not queries:
             continue
         with torch.inference_mode():
-            encoded = net.encode(*_tensors(sample, color, device))
+            encoded = net.encode(*scene_tensors(sample, color, device))
             for start in range(0, len(queries), batch):
                 part = queries[start : start + batch]
                 for query, out in zip(part, net.ground(encoded, [q.text for q in part], top_k=top_k), strict=True):
@@ -146,7 +149,7 @@ def measure_speed(
             texts = [texts[i] for i in spread(len(texts), queries + 1)]
             if not texts:
                 continue
-            xyz, rgb = _tensors(sample, True, device)
+            xyz, rgb = scene_tensors(sample, True, device)
             sync()
             begin = time.perf_counter()
             encoded = net.encode(xyz, rgb)
@@ -170,7 +173,8 @@ def measure_speed(
     return {**result, "points": float(np.median(counts)) if counts else 0.0, "scenes": float(len(cold))}
 
 
-def _tensors(sample: SceneSample, color: bool, device: torch.device | str) -> tuple[Tensor, Tensor | None]:
+def scene_tensors(sample: SceneSample, color: bool, device: torch.device | str) -> tuple[Tensor, Tensor | None]:
+    """What a network encodes: points (N, 3) and colours (N, 3), or None where there are none or they are not wanted."""
     rgb = torch.from_numpy(sample.rgb).to(device) if color and sample.colored else None
     return torch.from_numpy(sample.xyz).to(device), rgb
 

@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from tsp3d.evaluation.protocols import Evaluation
+from tsp3d.evaluation.published import paper_table
 from tsp3d.files import write_text
 
-COLUMNS = ("queries", "acc@0.25", "acc@0.5", "recall@0.25", "recall@0.5", "mean_iou")
+COLUMNS = ("queries", "acc@0.25", "acc@0.5", "recall@0.25", "recall@0.5", "mean_iou", "f1@0.25", "f1@0.5")
+
+SINGLE = (
+    "A query is right at t if the IoU of its best-scored box with the target is greater than t. *Recall* counts "
+    "any of the boxes asked for. *Unique*: no other object of the target's class is in the scene "
+    "(all objects count).\n"
+)
+MULTIPLE = (
+    "F1 of a query: 2 TP / (predicted + true), boxes matched to targets so that the sum of their IoU is greatest, a "
+    "match being right if its IoU is greater than t; the mean over queries is given.\n"
+)
 
 
 def write_report(result: Evaluation, folder: str | Path) -> dict[str, Path]:
@@ -27,14 +38,12 @@ def markdown(result: Evaluation) -> str:
     """The report as Markdown: what was evaluated, accuracy by group, errors, timings."""
     parts = ["# Evaluation\n"]
     parts.append("".join(f"- {key}: {value}\n" for key, value in result.info.items()))
-    parts.append(
-        "A query is right at t if the IoU of its best-scored box with the target is greater than t. *Recall* counts "
-        "any of the boxes asked for. *Unique*: no other object of the target's class is in the scene "
-        "(all objects count).\n"
-    )
+    several = any("f1" in row for row in result.rows)
+    parts.append(MULTIPLE if several else SINGLE)
+    parts.append(paper_table(result.dataset, result.groups, result.timings))
     parts.append(groups_table(result.groups))
     parts.append(f"Expected calibration error of the score (IoU > 0.25): {result.calibration_error:.3f}\n")
-    parts.append(_errors(result.rows))
+    parts.append("" if several else _errors(result.rows))
     if result.timings:
         parts.append("## Speed\n\nMedians, one sentence at a time, loading and warm-up left out.\n")
         names = {
@@ -52,8 +61,9 @@ def markdown(result: Evaluation) -> str:
 
 def groups_table(groups: dict[str, dict[str, float]]) -> str:
     """Markdown table of the groups of queries, one a row."""
-    lines = ["| group | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(_number(row, key) for key in COLUMNS) + " |" for name, row in groups.items()]
+    columns = [key for key in COLUMNS if any(key in row for row in groups.values())]
+    lines = ["| group | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(_number(row, key) for key in columns) + " |" for name, row in groups.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -79,7 +79,8 @@ class CompletionConfig:
     enabled: bool = True
     candidates: int = 2400
     select: str = "score"
-    """"score": the candidates with the highest interpolated keep probability; "random": the release (quirk)."""
+    """"score": the candidates with the highest interpolated keep probability; "random": the release (quirk);
+    "scattered": as evenly as at random, but the same in every run."""
     threshold: float = 0.15
     positives: int = 32
     refine: bool = False
@@ -134,6 +135,8 @@ class CompatConfig:
     """Box centres are offsets from the voxel's minimum corner instead of its centre."""
     rgb_mean: bool = True
     """Colours enter as (rgb - (109.8, 97.2, 83.8) / 256); otherwise rgb - 0.5."""
+    rgb_256: bool = False
+    """Bytes of colour are divided by 256 instead of 255."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from tsp3d.sparse import nn as snn
 
 from .config import ModelConfig
 from .fusion import FusionStack, PositionEmbedding, Product
-from .pruning import features_at, inference_mask, positions, scores_at, top_mask
+from .pruning import features_at, inference_mask, positions, scattered_scores, scores_at, top_mask
 from .spatial import Place
 from .text import TextFeatures
 
@@ -295,6 +295,8 @@ class GroundingHead(nn.Module):
         if int(candidates.counts.max()) > config.candidates:
             if config.select == "random":
                 scores = torch.rand(len(candidates.feats), device=candidates.feats.device)
+            elif config.select == "scattered":
+                scores = scattered_scores(candidates)
             else:
                 scores = scores_at(probability, candidates, self._half)
             candidates = candidates.prune(top_mask(scores, candidates.counts, config.candidates))

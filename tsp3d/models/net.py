@@ -79,7 +79,8 @@ class GroundingNet(nn.Module):
 
     def _voxelize(self, xyz: Tensor, rgb: Tensor | None, batch: Tensor | None, scenes: int) -> SparseTensor:
         mean = xyz.new_tensor(RGB_MEAN) if self.config.compat.rgb_mean else xyz.new_full((3,), 0.5)
-        color = torch.zeros_like(xyz) if rgb is None else rgb.to(xyz.dtype) - mean
+        scale = 255 / 256 if self.config.compat.rgb_256 else 1.0
+        color = torch.zeros_like(xyz) if rgb is None else rgb.to(xyz.dtype) * scale - mean
         feats = torch.cat([xyz, color], 1)  # (P, 6)
         size, reduce = self.config.voxel_size, self.config.voxel_reduce
         return sparse.voxelize(xyz, feats, size, batch=batch, batch_size=scenes, reduce=reduce)[0]

@@ -33,6 +33,17 @@ def top_mask(scores: Tensor, counts: Tensor, keep: int) -> Tensor:
     return rank_in_query(scores, counts) < keep
 
 
+def scattered_scores(x: SparseTensor) -> Tensor:
+    """Score (N,) of each voxel that is a hash of its place alone: to choose as if at random, the same in every run."""
+    mixed = torch.zeros_like(x.batch, dtype=torch.int64)
+    for axis in (x.coords[:, 1:].long() // x.stride).unbind(1):
+        mixed = mixed + axis + 0x9E3779B9
+        for _ in range(2):  # multiplications and shifts, as integer hashes go
+            mixed = ((mixed >> 16) ^ mixed) * 0x45D9F3B & 0xFFFFFFFF
+        mixed = (mixed >> 16) ^ mixed
+    return (mixed & 0xFFFFFF).float()
+
+
 def positions(x: SparseTensor, voxel_size: float, half: bool = True) -> Tensor:
     """Voxel centres (or minimum corners, ``half=False``) in metres, (N, 3)."""
     return (x.coords[:, 1:].float() + (x.stride / 2 if half else 0.0)) * voxel_size

@@ -21,9 +21,9 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from tsp3d.data.annotated import SceneSet
 from tsp3d.data.collate import GroundingBatch
 from tsp3d.data.loader import TrainingSamples, training_loader
-from tsp3d.data.scenes import PreparedScenes
 from tsp3d.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from tsp3d.training.config import TrainConfig
 from tsp3d.training.optim import AveragedWeights, build_optimizer, freeze, progress, rate
@@ -65,8 +65,8 @@ class TrainResult:
 def train(
     config: TrainConfig,
     net: nn.Module,
-    scenes: PreparedScenes,
-    val_scenes: PreparedScenes | None = None,
+    scenes: SceneSet,
+    val_scenes: SceneSet | None = None,
     resume: bool = False,
     on_step: Callable[[int], None] | None = None,
 ) -> TrainResult:
@@ -210,7 +210,7 @@ def _validate(
     config: TrainConfig,
     net: nn.Module,
     averaged: AveragedWeights | None,
-    scenes: PreparedScenes | None,
+    scenes: SceneSet | None,
     recorder: Recorder,
     step: int,
 ) -> None:

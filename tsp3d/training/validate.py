@@ -7,17 +7,17 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from tsp3d.data.annotated import SceneSet
 from tsp3d.data.augment import AugmentConfig
 from tsp3d.data.collate import collate
 from tsp3d.data.loader import TrainingSamples
-from tsp3d.data.scenes import PreparedScenes
 from tsp3d.evaluation.protocols import evaluate_grounding, spread
 from tsp3d.training.config import TrainConfig
 
 SHOWN = {"overall": "", "unique": "unique ", "multiple": "multiple ", "view-dependent": "view-dependent "}
 
 
-def validate(config: TrainConfig, net: nn.Module, scenes: PreparedScenes) -> dict[str, float]:
+def validate(config: TrainConfig, net: nn.Module, scenes: SceneSet) -> dict[str, float]:
     """Accuracy in percent (stage "grounding") or mean losses (stage "detection") on a fixed subset.
 
     Args:
@@ -45,7 +45,7 @@ def validate(config: TrainConfig, net: nn.Module, scenes: PreparedScenes) -> dic
 
 @torch.no_grad()
 def _detection(
-    config: TrainConfig, net: nn.Module, scenes: PreparedScenes, chosen: list[int], device: torch.device
+    config: TrainConfig, net: nn.Module, scenes: SceneSet, chosen: list[int], device: torch.device
 ) -> dict[str, float]:
     plain = replace(config.data, augment=AugmentConfig(enabled=False), points_per_scene=config.log.validate_points)
     samples = TrainingSamples(scenes, plain, seed=0, sentences=False)

@@ -1,0 +1,132 @@
+"""Sentences with any number of targets (Multi3DRefer): the protocol, and F1 by kind of sentence.
+
+Zhang et al., "Multi3DRefer: Grounding Text Description to Multiple 3D Objects", ICCV 2023, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torchmetrics import Metric
+
+from tsp3d.data.sample import Query, SceneSample, subsample
+from tsp3d.evaluation.metrics import THRESHOLDS, CalibrationError, box_iou, f1_at
+from tsp3d.evaluation.protocols import Evaluation, GroundingModel, SceneSource, scene_tensors, spread
+
+KINDS: tuple[str, ...] = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
+
+
+class MultiTargetF1(Metric):
+    """Mean F1@t over sentences, overall and for each kind of sentence."""
+
+    full_state_update = False
+    higher_is_better = True
+    sums: Tensor
+    total: Tensor
+
+    def __init__(self, thresholds: Sequence[float] = THRESHOLDS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.thresholds = tuple(thresholds)
+        self.groups = ("overall", *KINDS)
+        self.add_state(
+            "sums", torch.zeros(len(self.groups), len(self.thresholds), dtype=torch.float64), dist_reduce_fx="sum"
+        )
+        self.add_state("total", torch.zeros(len(self.groups), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, f1: Iterable[Sequence[float]], kinds: Iterable[str]) -> None:
+        """Add sentences: the F1 (0..1) of each at every threshold, and its kind."""
+        for values, kind in zip(f1, kinds, strict=True):
+            for group in (0, self.groups.index(kind)):
+                self.total[group] += 1
+                self.sums[group] += torch.as_tensor(np.asarray(values, dtype=np.float64))
+
+    def compute(self) -> dict[str, dict[str, float]]:
+        """For each group with sentences: ``queries`` and ``f1@t`` in percent."""
+        result = {}
+        for group, name in enumerate(self.groups):
+            total = int(self.total[group])
+            if total:
+                row: dict[str, float] = {"queries": total}
+                for column, threshold in enumerate(self.thresholds):
+                    row[f"f1@{threshold:g}"] = 100 * float(self.sums[group, column]) / total
+                result[name] = row
+        return result
+
+
+def evaluate_multi(
+    net: GroundingModel,
+    dataset: SceneSource,
+    *,
+    min_score: float,
+    scenes: Iterable[int] | None = None,
+    queries_per_scene: int = 0,
+    batch: int = 16,
+    top_k: int = 16,
+    points: int = 0,
+    color: bool = True,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """F1 on sentences whose ``meta`` has an ``eval_type``; their prediction is every box that scores ``min_score``.
+
+    Args:
+        min_score: boxes below are not predicted; chosen on training data, or the model's own (0 predicts ``top_k``).
+        top_k: most boxes predicted for a sentence, after non-maximum suppression.
+
+    The others are those of :func:`tsp3d.evaluation.protocols.evaluate_grounding`. The calibration error is that of all
+    predicted boxes: one is right if the matching gives it a target with IoU > 0.25.
+    """
+    metric, calibration = MultiTargetF1(sync_on_compute=False), CalibrationError(sync_on_compute=False)
+    rows: list[dict[str, Any]] = []
+    for index in range(len(dataset)) if scenes is None else scenes:
+        sample = subsample(dataset[index], points, np.random.default_rng(index))
+        queries = [query for query in sample.queries if query.meta.get("eval_type") in KINDS]
+        queries = [queries[i] for i in spread(len(queries), queries_per_scene)]
+        if not queries:
+            continue
+        with torch.inference_mode():
+            encoded = net.encode(*scene_tensors(sample, color, device))
+            for start in range(0, len(queries), batch):
+                part = queries[start : start + batch]
+                for query, out in zip(part, net.ground(encoded, [q.text for q in part], top_k=top_k), strict=True):
+                    rows.append(_row(sample, query, out, min_score))
+        done = rows[-len(queries) :]
+        metric.update([row["f1"] for row in done], [row["eval_type"] for row in done])
+        for row in done:
+            calibration.update(row["scores"], row["matched_iou"])
+        if progress:
+            progress(len(queries))
+    return Evaluation(metric.compute(), calibration.compute(), rows)
+
+
+def matched_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """IoU of each predicted box (P, 6) with the target that Hungarian matching gives it, 0 where it gets none. (P,)"""
+    result = np.zeros(len(predicted))
+    if len(predicted) and len(true):
+        iou = box_iou(predicted, true)
+        rows, columns = linear_sum_assignment(iou, maximize=True)
+        result[rows] = iou[rows, columns]
+    return result
+
+
+def _row(sample: SceneSample, query: Query, out: Any, min_score: float) -> dict[str, Any]:
+    scores = np.asarray(out.scores.detach().float().cpu(), dtype=np.float64)
+    chosen = scores >= min_score
+    boxes = np.asarray(out.boxes.detach().float().cpu(), dtype=np.float64)[chosen, :6]
+    true = sample.boxes[list(query.targets)].astype(np.float64).reshape(-1, 6)
+    return {
+        "scene_id": sample.scene_id,
+        "text": query.text,
+        "targets": list(query.targets),
+        **{key: value for key, value in query.meta.items() if key != "kind"},
+        "f1": [f1_at(boxes, true, threshold) for threshold in THRESHOLDS],
+        "scores": scores[chosen].tolist(),
+        "matched_iou": matched_iou(boxes, true).tolist(),
+        "boxes": boxes.round(4).tolist(),
+        "target_boxes": true.round(4).tolist(),
+    }
