@@ -81,4 +81,4 @@ def test_rank_loss_by_hand() -> None:
     loss.backward()
     assert logits.grad is not None and bool(torch.isfinite(logits.grad).all())
     assert logits.grad[5] == 0 and logits.grad[0] < 0 < logits.grad[1]
-    assert float(rank_loss(logits, query, torch.zeros(6, dtype=torch.bool), 4)) == 0.0
+    assert rank_loss(logits, query, torch.zeros(6, dtype=torch.bool), 4).item() == 0.0
