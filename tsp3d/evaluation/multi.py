@@ -14,9 +14,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchmetrics import Metric
 
-from tsp3d.data.sample import Query, SceneSample, subsample
+from tsp3d.data.sample import Query, SceneSample
 from tsp3d.evaluation.metrics import THRESHOLDS, CalibrationError, box_iou, f1_at
-from tsp3d.evaluation.protocols import Evaluation, GroundingModel, SceneSource, scene_tensors, spread
+from tsp3d.evaluation.protocols import Evaluation, GroundingModel, SceneSource, ground_scenes
 
 KINDS: tuple[str, ...] = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
 
@@ -83,24 +83,16 @@ def evaluate_multi(
     """
     metric, calibration = MultiTargetF1(sync_on_compute=False), CalibrationError(sync_on_compute=False)
     rows: list[dict[str, Any]] = []
-    for index in range(len(dataset)) if scenes is None else scenes:
-        sample = subsample(dataset[index], points, np.random.default_rng(index))
-        queries = [query for query in sample.queries if query.meta.get("eval_type") in KINDS]
-        queries = [queries[i] for i in spread(len(queries), queries_per_scene)]
-        if not queries:
-            continue
-        with torch.inference_mode():
-            encoded = net.encode(*scene_tensors(sample, color, device))
-            for start in range(0, len(queries), batch):
-                part = queries[start : start + batch]
-                for query, out in zip(part, net.ground(encoded, [q.text for q in part], top_k=top_k), strict=True):
-                    rows.append(_row(sample, query, out, min_score))
-        done = rows[-len(queries) :]
+    for answers in ground_scenes(
+        net, dataset, lambda query: query.meta.get("eval_type") in KINDS, scenes=scenes,
+        queries_per_scene=queries_per_scene, batch=batch, top_k=top_k, points=points, color=color, device=device,
+        progress=progress,
+    ):  # fmt: skip
+        done = [_row(*answer, min_score) for answer in answers]
+        rows += done
         metric.update([row["f1"] for row in done], [row["eval_type"] for row in done])
         for row in done:
             calibration.update(row["scores"], row["matched_iou"])
-        if progress:
-            progress(len(queries))
     return Evaluation(metric.compute(), calibration.compute(), rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,6 +69,39 @@ def spread(total: int, wanted: int) -> list[int]:
     return [int(i) for i in np.linspace(0, total - 1, wanted).round()]
 
 
+def ground_scenes(
+    net: GroundingModel,
+    dataset: SceneSource,
+    wanted: Callable[[Query], bool],
+    *,
+    scenes: Iterable[int] | None,
+    queries_per_scene: int,
+    batch: int,
+    top_k: int,
+    points: int,
+    color: bool,
+    device: torch.device | str,
+    progress: Callable[[int], None] | None,
+) -> Iterator[list[tuple[SceneSample, Query, Any]]]:
+    """For each scene its ``wanted`` sentences with what the network answers: the scene is encoded once, its sentences
+    are grounded in batches. Arguments as :func:`evaluate_grounding`; scenes without such a sentence are left out."""
+    for index in range(len(dataset)) if scenes is None else scenes:
+        sample = subsample(dataset[index], points, np.random.default_rng(index))
+        queries = [query for query in sample.queries if wanted(query)]
+        queries = [queries[i] for i in spread(len(queries), queries_per_scene)]
+        if not queries:
+            continue
+        outs: list[Any] = []
+        with torch.inference_mode():
+            encoded = net.encode(*scene_tensors(sample, color, device))
+            for start in range(0, len(queries), batch):
+                texts = [query.text for query in queries[start : start + batch]]
+                outs += net.ground(encoded, texts, top_k=top_k)
+        yield [(sample, query, out) for query, out in zip(queries, outs, strict=True)]
+        if progress:
+            progress(len(queries))
+
+
 def evaluate_grounding(
     net: GroundingModel,
     dataset: SceneSource,
@@ -102,23 +135,14 @@ def evaluate_grounding(
     accuracy = GroundingAccuracy(sync_on_compute=False)
     calibration = CalibrationError(sync_on_compute=False)
     rows: list[dict[str, Any]] = []
-    for index in range(len(dataset)) if scenes is None else scenes:
-        sample = subsample(dataset[index], points, np.random.default_rng(index))
-        queries = [query for query in sample.queries if len(query.targets) == 1]
-        queries = [queries[i] for i in spread(len(queries), queries_per_scene)]
-        if not queries:
-            continue
-        with torch.inference_mode():
-            encoded = net.encode(*scene_tensors(sample, color, device))
-            for start in range(0, len(queries), batch):
-                part = queries[start : start + batch]
-                for query, out in zip(part, net.ground(encoded, [q.text for q in part], top_k=top_k), strict=True):
-                    rows.append(_row(sample, query, out))
-        done = rows[-len(queries) :]
+    for answers in ground_scenes(
+        net, dataset, lambda query: len(query.targets) == 1, scenes=scenes, queries_per_scene=queries_per_scene,
+        batch=batch, top_k=top_k, points=points, color=color, device=device, progress=progress,
+    ):  # fmt: skip
+        done = [_row(*answer) for answer in answers]
+        rows += done
         accuracy.update([row["ious"] for row in done], done)
         calibration.update([row["score"] for row in done], [row["iou"] for row in done])
-        if progress:
-            progress(len(queries))
     return Evaluation(accuracy.compute(), calibration.compute(), rows)
 
 

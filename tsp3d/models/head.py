@@ -179,14 +179,17 @@ class GroundingHead(nn.Module):
         x = _apply(self.out_block_0, _apply(self.lateral_block_0, x))
         query = x.coords[:, 0].long()
         said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
-        at, boxes, logits = self.boxes(x, features_at(levels[0], x, scene), said, query)
+        backbone = features_at(levels[0], x, scene) if self.match is not None else None
+        at, boxes, logits = self.boxes(x, backbone, said, query)
         return HeadOutput(at, query, boxes, logits, keep, completion, trace)
 
-    def boxes(self, x: SparseTensor, backbone: Tensor, said: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def boxes(
+        self, x: SparseTensor, backbone: Tensor | None, said: Tensor, query: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """A box for each voxel.
 
         Args:
-            x: N level-0 voxels; ``backbone`` (N, C) what the backbone alone knows of them.
+            x: N level-0 voxels; ``backbone`` (N, C) what the backbone alone knows of them, read where the head matches.
             said: (Q, 2C) sentence tokens after the attention stacks, then before; ``query`` (N,) that of each voxel.
 
         Returns:
@@ -195,6 +198,7 @@ class GroundingHead(nn.Module):
         sentence = said[:, : x.feats.shape[1]]
         fused = self.fuse(x.replace(torch.cat([x.feats, sentence[query]], 1)))
         if self.match is not None:
+            assert backbone is not None
             fused = fused.replace(fused.feats + self.match(torch.cat([x.feats, backbone], 1), said, query))
         x = fused
         at = positions(x, self.config.voxel_size, self._half)
