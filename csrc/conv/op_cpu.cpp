@@ -1,4 +1,4 @@
-#include "op.h"
+#include "checks.h"
 
 #include <algorithm>
 #include <numeric>
@@ -178,20 +178,14 @@ Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) 
 
 Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, const Tensor& out_rows,
             const Tensor& splits, int64_t num_out) {
-  STD_TORCH_CHECK(feats.dim() == 2 && weight.dim() == 3, "tsp3d: conv takes feats (N, Cin) and weight (K, Cin, Cout)");
-  STD_TORCH_CHECK(feats.size(1) == weight.size(1), "tsp3d: feats have ", feats.size(1), " channels, weight takes ",
-                  weight.size(1));
-  STD_TORCH_CHECK(feats.scalar_type() == weight.scalar_type(), "tsp3d: feats and weight differ in dtype");
   const Map map(in_rows, out_rows, splits);
-  STD_TORCH_CHECK(map.volume == weight.size(0), "tsp3d: the kernel map has ", map.volume, " offsets, weight ",
-                  weight.size(0));
+  check_conv(feats, weight, map.volume);
   return dispatch_real(feats, "conv", [&](auto zero) { return conv_t<decltype(zero)>(feats, weight, map, num_out); });
 }
 
 Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,
                         const Tensor& splits) {
-  STD_TORCH_CHECK(feats.dim() == 2 && grad.dim() == 2, "tsp3d: conv_weight_grad takes feats (N, Cin), grad (M, Cout)");
-  STD_TORCH_CHECK(feats.scalar_type() == grad.scalar_type(), "tsp3d: feats and grad differ in dtype");
+  check_weight_grad(feats, grad);
   const Map map(in_rows, out_rows, splits);
   return dispatch_real(feats, "conv_weight_grad",
                        [&](auto zero) { return weight_grad_t<decltype(zero)>(feats, grad, map); });

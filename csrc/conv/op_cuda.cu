@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "../common/cuda.cuh"
-#include "op.h"
+#include "checks.h"
 #include "tile.cuh"
 
 namespace tsp3d {
@@ -232,15 +232,10 @@ struct Rows {
 
 Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, const Tensor& out_rows,
             const Tensor& splits, int64_t num_out) {
-  STD_TORCH_CHECK(feats.dim() == 2 && weight.dim() == 3, "tsp3d: conv takes feats (N, Cin) and weight (K, Cin, Cout)");
-  STD_TORCH_CHECK(feats.size(1) == weight.size(1), "tsp3d: feats have ", feats.size(1), " channels, weight takes ",
-                  weight.size(1));
-  STD_TORCH_CHECK(feats.scalar_type() == weight.scalar_type(), "tsp3d: feats and weight differ in dtype");
   check_devices(feats, in_rows, out_rows, splits);
   const Rows rows(in_rows, out_rows, splits);
   const Map map = rows.map();
-  STD_TORCH_CHECK(map.volume == weight.size(0), "tsp3d: the kernel map has ", map.volume, " offsets, weight ",
-                  weight.size(0));
+  check_conv(feats, weight, map.volume);
   return dispatch_tile(feats, "conv", [&](auto kind) {
     return conv_t<typename decltype(kind)::type>(feats, weight, map, num_out);
   });
@@ -248,8 +243,7 @@ Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, co
 
 Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,
                         const Tensor& splits) {
-  STD_TORCH_CHECK(feats.dim() == 2 && grad.dim() == 2, "tsp3d: conv_weight_grad takes feats (N, Cin), grad (M, Cout)");
-  STD_TORCH_CHECK(feats.scalar_type() == grad.scalar_type(), "tsp3d: feats and grad differ in dtype");
+  check_weight_grad(feats, grad);
   check_devices(feats, in_rows, out_rows, splits);
   const Rows rows(in_rows, out_rows, splits);
   return dispatch_tile(feats, "conv_weight_grad", [&](auto kind) {
