@@ -39,13 +39,28 @@ void pack(const T* weight, const int64_t strides[3], int64_t volume, int64_t cin
           int64_t lanes, T* packed) {
   parallel_items(volume, volume * cin * padded, [&](int64_t k) {
     T* target = packed + k * cin * padded;
-    for (int64_t first = 0; first < padded;) {
-      const int64_t width = std::min(2 * lanes, padded - first);
-      for (int64_t c = 0; c < cin; ++c) {
-        const T* source = weight + k * strides[0] + c * strides[1];
-        for (int64_t j = 0; j < width; ++j) *target++ = first + j < cout ? source[(first + j) * strides[2]] : T(0);
+    const T* source = weight + k * strides[0];
+    if (strides[2] == 1) {  // row by row, as it lies in memory
+      for (int64_t c = 0; c < cin; ++c, source += strides[1])
+        for (int64_t first = 0; first < padded; first += 2 * lanes) {
+          const int64_t width = std::min(2 * lanes, padded - first), real = std::min(width, cout - first);
+          T* row = target + first * cin + c * width;
+          std::copy_n(source + first, real, row);
+          std::fill(row + real, row + width, T(0));
+        }
+      return;
+    }
+    // Transposed: a few channels at a time, so that a cache line of each row is read once.
+    for (int64_t first = 0; first < padded; first += 2 * lanes) {
+      const int64_t width = std::min(2 * lanes, padded - first), real = std::min(width, cout - first);
+      for (int64_t c0 = 0; c0 < cin; c0 += 16) {
+        const int64_t channels = std::min<int64_t>(16, cin - c0);
+        for (int64_t j = 0; j < width; ++j) {
+          const T* column = source + c0 * strides[1] + (first + j) * strides[2];
+          for (int64_t c = 0; c < channels; ++c) target[c * width + j] = j < real ? column[c * strides[1]] : T(0);
+        }
+        target += channels * width;
       }
-      first += width;
     }
   });
 }
