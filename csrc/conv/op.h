@@ -1,6 +1,8 @@
 // Sparse convolution over a kernel map, and the gradient of its weight.
 #pragma once
 
+#include <optional>
+
 #include "../common/tensor.h"
 
 namespace tsp3d {
@@ -12,6 +14,12 @@ namespace tsp3d {
 // The gradient of feats is this operator with the rows exchanged and weight.transpose(1, 2).
 Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, const Tensor& out_rows,
             const Tensor& splits, int64_t num_out);
+
+// As conv, plus bias (Cout,), plus residual (num_out, Cout), then max(., 0) where `relu`: one pass over the result, for
+// inference with batch norm folded into weight and bias.
+Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional<Tensor>& bias,
+                  const std::optional<Tensor>& residual, const Tensor& in_rows, const Tensor& out_rows,
+                  const Tensor& splits, int64_t num_out, bool relu);
 
 // feats (N, Cin), grad (M, Cout), and the kernel map of the forward.
 // Returns (K, Cin, Cout): result[k] = sum over pairs (k, i, o) of outer(feats[i], grad[o]).

@@ -65,8 +65,33 @@ void pack(const T* weight, const int64_t strides[3], int64_t volume, int64_t cin
   });
 }
 
+// What is added to each row of a convolution, and whether negative numbers become zero.
 template <class T>
-Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_t num_out) {
+struct Epilogue {
+  const T *bias = nullptr, *residual = nullptr;
+  bool relu = false;
+
+  // What the sums of rows begin..end start from. `padded` numbers a row; those past cout are zero.
+  void start(T* sums, int64_t begin, int64_t end, int64_t cout, int64_t padded) const {
+    for (int64_t r = begin; r < end; ++r, sums += padded) {
+      if (residual && bias)
+        for (int64_t c = 0; c < cout; ++c) sums[c] = residual[r * cout + c] + bias[c];
+      else if (residual || bias)
+        std::copy_n(residual ? residual + r * cout : bias, cout, sums);
+      else
+        std::fill_n(sums, cout, T(0));
+      std::fill_n(sums + cout, padded - cout, T(0));
+    }
+  }
+  void finish(T* sums, int64_t count) const {
+    if (!relu) return;
+    for (int64_t i = 0; i < count; ++i) sums[i] = sums[i] < T(0) ? T(0) : sums[i];  // keeps NaN
+  }
+};
+
+template <class T>
+Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_t num_out,
+              const Epilogue<T>& epilogue = {}) {
   const Tensor feats = dense<T>(feats_, "feats");
   const Micro<T>& kernel = micro<T>();
   const int64_t cin = feats.size(1), cout = weight.size(2), lanes = kernel.lanes, padded = round_up(cout, lanes);
@@ -86,7 +111,7 @@ Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_
   parallel_items(blocks, map.s[map.volume] * cin * cout / 8, [&](int64_t block) {
     const int64_t begin = block * rows, end = std::min(begin + rows, num_out);
     T* sums = padded == cout ? result + begin * cout : workspace<T, 3>(rows * padded);
-    std::fill(sums, sums + (end - begin) * padded, T(0));
+    epilogue.start(sums, begin, end, cout, padded);
     for (int64_t k = 0; k < map.volume; ++k) {
       const int32_t *low = map.out_rows + map.s[k], *high = map.out_rows + map.s[k + 1];
       const int32_t* from = std::lower_bound(low, high, static_cast<int32_t>(begin));
@@ -100,6 +125,7 @@ Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_
         w += vectors * lanes * cin;
       }
     }
+    epilogue.finish(sums, (end - begin) * padded);
     if (padded != cout)
       for (int64_t r = begin; r < end; ++r)
         std::copy_n(sums + (r - begin) * padded, cout, result + r * cout);
@@ -196,6 +222,20 @@ Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, co
   const Map map(in_rows, out_rows, splits);
   check_conv(feats, weight, map.volume);
   return dispatch_real(feats, "conv", [&](auto zero) { return conv_t<decltype(zero)>(feats, weight, map, num_out); });
+}
+
+Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional<Tensor>& bias,
+                  const std::optional<Tensor>& residual, const Tensor& in_rows, const Tensor& out_rows,
+                  const Tensor& splits, int64_t num_out, bool relu) {
+  const Map map(in_rows, out_rows, splits);
+  check_conv(feats, weight, map.volume);
+  check_fused(feats, num_out, weight.size(2), bias, residual);
+  return dispatch_real(feats, "conv_fused", [&](auto zero) {
+    using T = decltype(zero);
+    const Tensor b = bias ? dense<T>(*bias, "bias") : feats;
+    const Tensor r = residual ? dense<T>(*residual, "residual") : feats;
+    return conv_t<T>(feats, weight, map, num_out, {bias ? data<T>(b) : nullptr, residual ? data<T>(r) : nullptr, relu});
+  });
 }
 
 Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,

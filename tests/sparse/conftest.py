@@ -98,6 +98,11 @@ def _samples() -> Samples:
         for cin, cout in ((6, 64), (9, 1), (33, 48)):
             weight = randn(volume, cin, cout) / (volume * cin) ** 0.5
             samples.setdefault("conv", []).append((randn(len(a), cin), weight, *m, len(b)))
+            terms = (randn(cout), randn(len(b), cout), *m, len(b), True)
+            samples.setdefault("conv_fused", []).append((randn(len(a), cin), weight, *terms))
+            if len(a) > 1:
+                samples["conv_fused"].append((randn(len(a), cin), weight, None, terms[1], *m, len(b), True))
+                samples["conv_fused"].append((randn(len(a), cin), weight, terms[0], None, *m, len(b), False))
             samples.setdefault("conv_weight_grad", []).append((randn(len(a), cin), randn(len(b), cout), *m))
         feats = randn(len(a), 5).round(decimals=1)  # with ties
         samples.setdefault("sum_pool", []).append((feats, *m, len(b)))

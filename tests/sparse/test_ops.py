@@ -15,6 +15,7 @@ from tsp3d.sparse import backend_status, ops, reference
 NAMES = sorted(ops.SCHEMAS)
 DIFFERENTIABLE = {
     "conv": (0, 1),
+    "conv_fused": (0, 1, 2, 3),
     "conv_weight_grad": (0, 1),
     "sum_pool": (0,),
     "max_pool": (0,),

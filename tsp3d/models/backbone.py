@@ -8,6 +8,7 @@ from torch import nn
 from tsp3d import sparse
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
+from tsp3d.sparse.fused import ConvNorm, conv_norm
 
 from .config import BackboneConfig
 
@@ -21,15 +22,14 @@ class BasicBlock(nn.Module):
         self.norm1 = snn.BatchNorm(cout)
         self.conv2 = snn.Conv3d(cout, cout, 3)
         self.norm2 = snn.BatchNorm(cout)
-        self.relu = snn.ReLU()
-        self.downsample: nn.Module | None = None
+        self.downsample: ConvNorm | None = None
         if stride != 1 or cin != cout:
-            self.downsample = snn.Sequential(snn.Conv3d(cin, cout, 1, stride), snn.BatchNorm(cout))
+            self.downsample = ConvNorm(snn.Conv3d(cin, cout, 1, stride), snn.BatchNorm(cout))
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(out.replace(out.feats + shortcut.feats))
+        inner = conv_norm(self.conv1, self.norm1, x)
+        shortcut = x if self.downsample is None else self.downsample(x, relu=False)
+        return conv_norm(self.conv2, self.norm2, inner, residual=shortcut.feats)
 
 
 class Backbone(nn.Module):
@@ -43,7 +43,6 @@ class Backbone(nn.Module):
         super().__init__()
         self.conv1 = snn.Conv3d(config.in_channels, config.stem_channels, 3, 2)
         self.norm1 = snn.BatchNorm(config.stem_channels)
-        self.relu = snn.ReLU()
         self.pool = snn.MaxPool3d(2, 2) if config.stem_pool else None
         if len(config.channels) != 4 or len(config.blocks) != 4:
             raise ValueError(f"the backbone has four stages; got channels {config.channels} and blocks {config.blocks}")
@@ -56,7 +55,7 @@ class Backbone(nn.Module):
         """Tensor stride of the stem's output."""
 
     def forward(self, x: SparseTensor) -> list[SparseTensor]:
-        x = self.relu(self.norm1(self.conv1(x)))
+        x = conv_norm(self.conv1, self.norm1, x)
         if self.pool is not None:
             x = self.pool(x)
         levels = []

@@ -16,6 +16,7 @@ from tsp3d import sparse
 from tsp3d.losses import inside_cubes
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
+from tsp3d.sparse.fused import ConvNorm, conv_norm
 
 from .config import ModelConfig
 from .fusion import FusionStack, PositionEmbedding, Product
@@ -77,14 +78,13 @@ class Fuse(nn.Module):
         super().__init__()
         self.conv = snn.Conv3d(2 * dim, dim, 1)
         self.norm = snn.BatchNorm(dim)
-        self.relu = snn.ReLU()
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        return self.relu(self.norm(self.conv(x)))
+        return conv_norm(self.conv, self.norm, x)
 
 
 class GroundingHead(nn.Module):
-    lateral_block_0: nn.ModuleList
+    lateral_block_0: ConvNorm
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class GroundingHead(nn.Module):
             if mode not in ("generative", "occupied"):
                 raise ValueError(f"pruning.upsample: {mode!r} is neither 'generative' nor 'occupied'")
             up = snn.GenerativeConvTranspose3d if mode == "generative" else snn.ConvTranspose3d
-            setattr(self, f"up_block_{level}", nn.ModuleList([up(dim, dim, 3, 2), snn.BatchNorm(dim)]))
+            setattr(self, f"up_block_{level}", ConvNorm(up(dim, dim, 3, 2), snn.BatchNorm(dim)))
         for level in (0, 1, 2):
             setattr(self, f"lateral_block_{level}", _block(dim))
         self.out_block_0 = _block(dim)
@@ -167,7 +167,7 @@ class GroundingHead(nn.Module):
                 keep[level] = VoxelLogits(at, x.coords[:, 0].long(), logits)
                 scores = logits.detach().sigmoid()
             probability = x.replace(scores[:, None])
-            x = _apply(getattr(self, f"lateral_block_{level}"), x)
+            x = getattr(self, f"lateral_block_{level}")(x)
             x, kept = self._prune(level, x, probability, focus, forced)
             trace[f"level{level}"] = x.coords
             upsampled, x = self._upsample(level, x, kept, probability, levels[level - 1], scene, focus, forced)
@@ -176,7 +176,7 @@ class GroundingHead(nn.Module):
         if self.config.completion.enabled:
             x, text, completion = self._complete(x, upsampled, probability, levels[0], scene, text, text_lengths)
             trace["completed"] = x.coords
-        x = _apply(self.out_block_0, _apply(self.lateral_block_0, x))
+        x = self.out_block_0(self.lateral_block_0(x))
         query = x.coords[:, 0].long()
         said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
         backbone = features_at(levels[0], x, scene) if self.match is not None else None
@@ -262,16 +262,14 @@ class GroundingHead(nn.Module):
     ) -> tuple[SparseTensor, SparseTensor]:  # fmt: skip
         """To the finer level, plus the backbone's features (pruning-aware addition) -> (all, those that enter)."""
         pruning = self.config.pruning
-        conv, norm = getattr(self, f"up_block_{level}")
+        block = getattr(self, f"up_block_{level}")
         if pruning.upsample[level - 1] == "generative":
-            up = conv(x)
+            up = block(x)
         else:
             like = sparse.replicate(finer, scene)
             if pruning.enabled:
                 like = like.prune(scores_at(kept, like, self._half) > 0)
-            up = conv(x, like)
-        up = norm(up)
-        up = up.replace(up.feats.relu())
+            up = block(x, like)
         entering = up
         limit = self._enter_limit(level)
         if limit and int(up.counts.max()) > limit:
@@ -318,14 +316,8 @@ class GroundingHead(nn.Module):
         return sparse.union(x, added), text, found
 
 
-def _block(dim: int) -> nn.ModuleList:
-    return nn.ModuleList([snn.Conv3d(dim, dim, 3), snn.BatchNorm(dim)])
-
-
-def _apply(block: nn.ModuleList, x: SparseTensor) -> SparseTensor:
-    conv, norm = block
-    x = norm(conv(x))
-    return x.replace(x.feats.relu())
+def _block(dim: int) -> ConvNorm:
+    return ConvNorm(snn.Conv3d(dim, dim, 3), snn.BatchNorm(dim))
 
 
 def _logit(p: float) -> float:

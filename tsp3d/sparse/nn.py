@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ Size = int | tuple[int, int, int]
 Sequential = nn.Sequential
 
 
-class _ConvBase(nn.Module):
-    """Weight ``kernel`` (K, Cin, Cout), or (Cin, Cout) for kernel size 1; ``bias`` (1, Cout) or None."""
+class Convolution(nn.Module):
+    """What the convolutions share. Weight ``kernel`` (K, Cin, Cout), or (Cin, Cout) for kernel size 1; ``bias`` (1, Cout)
+    or None."""
 
     def __init__(self, cin: int, cout: int, kernel_size: Size, stride: int, dilation: int, bias: bool):
         super().__init__()
@@ -36,14 +38,23 @@ class _ConvBase(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def _check(self, x: SparseTensor) -> None:
-        if x.num_channels != self.cin:
-            raise ValueError(f"{type(self).__name__} takes {self.cin} channels, got {x.num_channels}")
+    @abstractmethod
+    def places(self, x: SparseTensor, *like: SparseTensor) -> tuple[CoordinateSet, KernelMap | None]:
+        """The voxels of the result, and the kernel map; None where every voxel goes to itself alone."""
 
-    def _apply_map(self, x: SparseTensor, target: CoordinateSet, kernel_map: KernelMap) -> SparseTensor:
+    def forward(self, x: SparseTensor, *like: SparseTensor) -> SparseTensor:
+        self.check(x)
+        target, kernel_map = self.places(x, *like)
+        if kernel_map is None:
+            return x.replace(F.linear(x.feats, self.kernel.T, None if self.bias is None else self.bias[0]))
         weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
         feats = convolve(x.feats, weight, kernel_map, target.rows)
         return SparseTensor.over(feats if self.bias is None else feats + self.bias.to(feats.dtype), target)
+
+    def check(self, x: SparseTensor) -> None:
+        """ValueError where x has another number of channels."""
+        if x.num_channels != self.cin:
+            raise ValueError(f"{type(self).__name__} takes {self.cin} channels, got {x.num_channels}")
 
     def extra_repr(self) -> str:
         return (
@@ -68,7 +79,7 @@ def _convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int
     return ops.conv(feats, weight, kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits, num_out)
 
 
-class Conv3d(_ConvBase):
+class Conv3d(Convolution):
     """Sparse convolution. Stride 1 keeps the voxels (submanifold); stride s puts out floor(c / s) * s of each voxel."""
 
     def __init__(
@@ -76,35 +87,35 @@ class Conv3d(_ConvBase):
     ):
         super().__init__(cin, cout, kernel_size, stride, dilation, bias)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        self._check(x)
+    def places(self, x: SparseTensor, *like: SparseTensor) -> tuple[CoordinateSet, KernelMap | None]:
         if self.kernel.ndim == 2 and self.stride == 1:
-            bias = None if self.bias is None else self.bias[0]
-            return x.replace(F.linear(x.feats, self.kernel.T, bias))
-        return self._apply_map(x, *x.coordinate_set.conv_map(self.kernel_size, self.stride, self.dilation))
+            return x.coordinate_set, None
+        return x.coordinate_set.conv_map(self.kernel_size, self.stride, self.dilation)
 
 
-class GenerativeConvTranspose3d(_ConvBase):
+class GenerativeConvTranspose3d(Convolution):
     """Transposed convolution that makes voxels: an input at u gives outputs at u + offset_k of the finer stride."""
 
     def __init__(self, cin: int, cout: int, kernel_size: Size = 3, stride: int = 2, bias: bool = False):
         super().__init__(cin, cout, kernel_size, stride, 1, bias)
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
-        self._check(x)
-        return self._apply_map(x, *x.coordinate_set.generative_map(self.kernel_size, self.stride))
+    def places(self, x: SparseTensor, *like: SparseTensor) -> tuple[CoordinateSet, KernelMap]:
+        return x.coordinate_set.generative_map(self.kernel_size, self.stride)
 
 
-class ConvTranspose3d(_ConvBase):
+class ConvTranspose3d(Convolution):
     """Transposed convolution onto the voxels of a given finer tensor."""
 
     def __init__(self, cin: int, cout: int, kernel_size: Size = 2, stride: int = 2, bias: bool = False):
         super().__init__(cin, cout, kernel_size, stride, 1, bias)
 
-    def forward(self, x: SparseTensor, like: SparseTensor) -> SparseTensor:
-        self._check(x)
-        target = like.coordinate_set
-        return self._apply_map(x, target, x.coordinate_set.map_onto(target, self.kernel_size, self.stride))
+    def forward(self, x: SparseTensor, like: SparseTensor) -> SparseTensor:  # type: ignore[override]
+        return super().forward(x, like)
+
+    def places(self, x: SparseTensor, *like: SparseTensor) -> tuple[CoordinateSet, KernelMap]:
+        (finer,) = like
+        target = finer.coordinate_set
+        return target, x.coordinate_set.map_onto(target, self.kernel_size, self.stride)
 
 
 def _wide(feats: Tensor) -> Tensor:

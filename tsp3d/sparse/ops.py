@@ -32,6 +32,10 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         reference.replicate_map,
     ),
     "conv": (f"(Tensor feats, Tensor weight, {_MAP}, SymInt num_out) -> Tensor", reference.conv),
+    "conv_fused": (
+        f"(Tensor feats, Tensor weight, Tensor? bias, Tensor? residual, {_MAP}, SymInt num_out, bool relu) -> Tensor",
+        reference.conv_fused,
+    ),
     "conv_weight_grad": (f"(Tensor feats, Tensor grad, {_MAP}) -> Tensor", reference.conv_weight_grad),
     "sum_pool": (f"(Tensor feats, {_MAP}, SymInt num_out) -> Tensor", reference.sum_pool),
     "max_pool": (f"(Tensor feats, {_MAP}, SymInt num_out) -> (Tensor, Tensor)", reference.max_pool),
@@ -73,6 +77,7 @@ kernel_map = _ops.kernel_map
 filter_map = _ops.filter_map
 replicate_map = _ops.replicate_map
 conv = _ops.conv
+conv_fused = _ops.conv_fused
 conv_weight_grad = _ops.conv_weight_grad
 sum_pool = _ops.sum_pool
 max_pool = _ops.max_pool
@@ -156,6 +161,11 @@ def _(feats, weight, in_rows, out_rows, splits, num_out):
     return feats.new_empty(num_out, weight.shape[2])
 
 
+@torch.library.register_fake("tsp3d::conv_fused", lib=_LIBRARY)
+def _(feats, weight, bias, residual, in_rows, out_rows, splits, num_out, relu):
+    return feats.new_empty(num_out, weight.shape[2])
+
+
 @torch.library.register_fake("tsp3d::conv_weight_grad", lib=_LIBRARY)
 def _(feats, grad, in_rows, out_rows, splits):
     return feats.new_empty(splits.shape[0] - 1, feats.shape[1], grad.shape[1])
@@ -219,6 +229,24 @@ def _conv_backward(ctx, grad):
     if ctx.needs_input_grad[1]:
         grad_weight = conv_weight_grad(feats, grad, in_rows, out_rows, splits)
     return grad_feats, grad_weight, None, None, None, None
+
+
+def _conv_fused_setup(ctx, inputs, output):
+    feats, weight, bias, residual, in_rows, out_rows, splits, _, relu = inputs
+    ctx.relu, ctx.has = relu, (bias is not None, residual is not None)
+    ctx.save_for_backward(feats, weight, in_rows, out_rows, splits, *([output] if relu else []))
+
+
+def _conv_fused_backward(ctx, grad):
+    feats, weight, in_rows, out_rows, splits, *output = ctx.saved_tensors
+    grad = grad * (output[0] > 0) if ctx.relu else grad
+    grad_feats = grad_weight = None
+    if ctx.needs_input_grad[0]:
+        grad_feats = conv(grad, weight.transpose(1, 2), out_rows, in_rows, splits, feats.shape[0])
+    if ctx.needs_input_grad[1]:
+        grad_weight = conv_weight_grad(feats, grad, in_rows, out_rows, splits)
+    terms = (grad.sum(0) if ctx.has[0] else None, grad if ctx.has[1] else None)
+    return grad_feats, grad_weight, *terms, None, None, None, None, None
 
 
 def _weight_grad_setup(ctx, inputs, output):
@@ -303,6 +331,7 @@ def _splat_backward(ctx, grad):
 
 _GRADIENTS = {
     "conv": (_conv_backward, _conv_setup),
+    "conv_fused": (_conv_fused_backward, _conv_fused_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),
     "sum_pool": (_sum_pool_backward, _sum_pool_setup),
     "max_pool": (_max_pool_backward, _max_pool_setup),

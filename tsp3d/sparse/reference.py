@@ -197,6 +197,25 @@ def conv(feats: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, split
     return out
 
 
+def conv_fused(
+    feats: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    in_rows: Tensor,
+    out_rows: Tensor,
+    splits: Tensor,
+    num_out: int,
+    relu: bool,
+) -> Tensor:
+    """(num_out, Cout): :func:`conv` plus bias (Cout,) plus residual (num_out, Cout), then ReLU where asked."""
+    out = conv(feats, weight, in_rows, out_rows, splits, num_out)
+    for term in (bias, residual):
+        if term is not None:
+            out = out + term
+    return out.relu() if relu else out
+
+
 def conv_weight_grad(feats: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor) -> Tensor:
     """(K, Cin, Cout): for each offset the sum over its pairs of the outer product of feats[i] and grad[o]."""
     borders = splits.tolist()
