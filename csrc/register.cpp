@@ -1,6 +1,7 @@
 // The CPU kernels.
 #include <string>
 
+#include "common/isa.h"
 #include "register.h"
 
 STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) { tsp3d::implement_operators(m); }

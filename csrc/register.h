@@ -4,6 +4,7 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include "attention/op.h"
 #include "boxes/op.h"
 #include "conv/op.h"
 #include "dilate_coords/op.h"
@@ -20,6 +21,7 @@ namespace tsp3d {
 
 template <class Library>
 void implement_operators(Library& m) {
+  m.impl("attention", TORCH_BOX(&attention));
   m.impl("box_iou_3d", TORCH_BOX(&box_iou_3d));
   m.impl("conv", TORCH_BOX(&conv));
   m.impl("conv_fused", TORCH_BOX(&conv_fused));

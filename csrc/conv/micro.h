@@ -8,9 +8,8 @@ namespace tsp3d {
 // All channel counts of packed data are padded to whole vectors of `lanes` numbers.
 template <class T>
 struct Micro {
-  int lanes;       // numbers in a vector
-  int conv_rows;   // rows of a register tile of the convolution
-  int outer_rows;  // input channels of a register tile of the weight gradient
+  int lanes;      // numbers in a vector
+  int outer_rows; // input channels of a register tile of the weight gradient
 
   // out[o] += in[i] @ w for `count` pairs. in: rows of `in_stride`, out: rows of `out_stride`, w: (cin, vectors * lanes)
   // row-major. in_rows and out_rows are the pairs; out row numbers count from `first_out`. vectors is 1 or 2.

@@ -26,7 +26,4 @@ Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional
 Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,
                         const Tensor& splits);
 
-// Instruction set of the inner loops: "avx512", "avx2" or "baseline". TSP3D_CPU_ISA asks for a lower one.
-const char* cpu_isa();
-
 }  // namespace tsp3d

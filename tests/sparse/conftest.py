@@ -114,6 +114,16 @@ def _samples() -> Samples:
         rows, weights = reference.interpolation_weights(a, points, 1)
         samples.setdefault("interpolate", []).append((randn(len(a), 5), rows, weights))
         samples.setdefault("splat", []).append((randn(40, 5), rows, weights, len(a)))
+    for q_lengths, k_lengths, d, e in (
+        ([5, 0, 70], [3, 4, 90], 6, 5),
+        ([9, 2, 11], [40, 0, 17], 16, 22),
+        ([0], [0], 2, 2),
+        ([3], [2], 1, 1),
+    ):
+        q, k, v = randn(sum(q_lengths), 2, d), 2 * randn(sum(k_lengths), 2, d), randn(sum(k_lengths), 2, e)
+        splits = [torch.tensor([0, *lengths]).cumsum(0) for lengths in (q_lengths, k_lengths)]
+        samples.setdefault("attention", []).append((q, k, v, *splits, d**-0.5))
+    samples["attention"].append((q.mT, k.mT, v.mT, *splits, 3.0))  # one head, not contiguous
     for columns in ((6, 6), (7, 7), (6, 7)):
         boxes = [torch.rand(20, c, generator=generator) * 2 for c in columns]
         samples.setdefault("box_iou_3d", []).extend([(boxes[0], boxes[1]), (boxes[0], boxes[1][:0])])

@@ -138,6 +138,12 @@ def test_gradients_numerically(name, samples, device):
         assert torch.autograd.gradcheck(function, free, fast_mode=True)
 
 
+def test_attention_says_that_it_has_no_gradient(samples, device):
+    q, *rest = move(samples["attention"][0], device)
+    with pytest.raises(RuntimeError, match="for inference"):
+        ops.attention(q.clone().requires_grad_(), *rest).sum().backward()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", NAMES)
 def test_same_bits_in_every_run_on_cuda(name, samples):

@@ -6,9 +6,13 @@ groups of sequences of nearly equal length, so that little of the work is paddin
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tsp3d.sparse import ops
 
 PADDING_BUDGET = 1.15  # padded work over real work that one group may reach before a new one is opened
 
@@ -42,18 +46,33 @@ class RaggedPlan:
     def __init__(self, q_lengths: list[int], k_lengths: list[int], device: torch.device) -> None:
         if len(q_lengths) != len(k_lengths):
             raise ValueError(f"{len(q_lengths)} query sequences but {len(k_lengths)} key sequences")
+        self.lengths, self.device = (q_lengths, k_lengths), device
+
+    @cached_property
+    def splits(self) -> tuple[Tensor, Tensor]:
+        """(S + 1,) int64 borders of the queries' and of the keys' sequences."""
+        q, k = (torch.tensor([*_starts(n), sum(n)], device=self.device) for n in self.lengths)
+        return q, k
+
+    @cached_property
+    def groups(self) -> list[tuple[int, Tensor, Tensor, Tensor | None, Tensor | None]]:
+        """Per group its number of sequences, the padded rows of queries and keys, the mask of keys, and which queries
+        are real."""
+        groups = []
+        (q_lengths, k_lengths), device = self.lengths, self.device
         q_start, k_start = _starts(q_lengths), _starts(k_lengths)
-        self.total = sum(q_lengths)
-        self.groups: list[tuple[int, Tensor, Tensor, Tensor | None, Tensor | None]] = []
         for members in _groups(q_lengths, k_lengths):
             q_index, q_valid = _padded([q_start[i] for i in members], [q_lengths[i] for i in members], device)
             k_index, k_valid = _padded([k_start[i] for i in members], [k_lengths[i] for i in members], device)
             mask = None if k_valid is None else k_valid[:, None, None, :]  # (G, 1, 1, K)
-            self.groups.append((len(members), q_index, k_index, mask, q_valid))
+            groups.append((len(members), q_index, k_index, mask, q_valid))
+        return groups
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
-        """q (Nq, H, D), k and v (Nk, H, D) -> (Nq, H, D); rows without keys get zeros. ``scale``: of the logits, by
-        default 1 / sqrt(D). ``dropout``: of the attention weights."""
+        """q (Nq, H, D), k (Nk, H, D), v (Nk, H, E) -> (Nq, H, E); rows without keys get zeros. ``scale``: of the logits,
+        by default 1 / sqrt(D). ``dropout``: of the attention weights."""
+        if not (q.is_cuda or torch.is_grad_enabled() or dropout or torch.compiler.is_compiling()):
+            return ops.attention(q, k, v, *self.splits, q.shape[2] ** -0.5 if scale is None else scale)
         parts, rows = [], []
         for size, q_index, k_index, mask, q_valid in self.groups:
             heads = [
@@ -64,15 +83,14 @@ class RaggedPlan:
                 F.scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout, scale=scale)
                 .transpose(1, 2)
                 .flatten(0, 1)
-            )  # (G * Q, H, D)
+            )  # (G * Q, H, E)
             if q_valid is not None:
                 keep = q_valid.flatten().nonzero().squeeze(1)
                 out, q_index = out.index_select(0, keep), q_index.index_select(0, keep)
             parts.append(out)
             rows.append(q_index)
-        if not parts:
-            return torch.zeros_like(q)
-        return torch.zeros_like(q).index_copy(0, torch.cat(rows), torch.cat(parts))
+        whole = q.new_zeros(q.shape[0], q.shape[1], v.shape[2])
+        return whole.index_copy(0, torch.cat(rows), torch.cat(parts)) if parts else whole
 
 
 class PaddedPlan:
@@ -124,10 +142,19 @@ class RaggedAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, plan: RaggedPlan) -> Tensor:
-        wq, wk, wv = self.in_proj_weight.chunk(3)
-        bq, bk, bv = self.in_proj_bias.chunk(3)
-        q, k, v = F.linear(query, wq, bq), F.linear(key, wk, bk), F.linear(value, wv, bv)
+        q, k, v = self._project(query, key, value)
         split = (self.heads, -1)
         return self.out_proj(
             plan.attend(q.unflatten(1, split), k.unflatten(1, split), v.unflatten(1, split)).flatten(1)
         )
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """The three projections, in as few products as there are different inputs next to each other."""
+        weight, bias, dim = self.in_proj_weight, self.in_proj_bias, query.shape[1]
+        if query is key:
+            sizes = [3 * dim] if key is value else [2 * dim, dim]
+        else:
+            sizes = [dim, 2 * dim] if key is value else [dim, dim, dim]
+        inputs = {1: [query], 2: [query, value], 3: [query, key, value]}[len(sizes)]
+        parts = zip(inputs, weight.split(sizes), bias.split(sizes), strict=True)
+        return [out for x, w, b in parts for out in F.linear(x, w, b).split(dim, dim=1)]

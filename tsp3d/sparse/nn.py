@@ -19,7 +19,7 @@ Sequential = nn.Sequential
 
 
 class Convolution(nn.Module):
-    """What the convolutions share. Weight ``kernel`` (K, Cin, Cout), or (Cin, Cout) for kernel size 1; ``bias`` (1, Cout)
+    """What convolutions share. Weight ``kernel`` (K, Cin, Cout), or (Cin, Cout) for kernel size 1; ``bias`` (1, Cout)
     or None."""
 
     def __init__(self, cin: int, cout: int, kernel_size: Size, stride: int, dilation: int, bias: bool):

@@ -49,6 +49,10 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         "(Tensor grad, Tensor rows, Tensor weights, SymInt num_in) -> Tensor",
         reference.splat,
     ),
+    "attention": (
+        "(Tensor q, Tensor k, Tensor v, Tensor q_splits, Tensor k_splits, float scale) -> Tensor",
+        reference.attention,
+    ),
     "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
     "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
 }
@@ -85,6 +89,7 @@ max_pool_grad = _ops.max_pool_grad
 interpolation_weights = _ops.interpolation_weights
 interpolate = _ops.interpolate
 splat = _ops.splat
+attention = _ops.attention
 box_iou_3d = _ops.box_iou_3d
 nms_3d = _ops.nms_3d
 
@@ -200,6 +205,11 @@ def _(feats, rows, weights):
 @torch.library.register_fake("tsp3d::splat", lib=_LIBRARY)
 def _(grad, rows, weights, num_in):
     return grad.new_empty(num_in, grad.shape[1])
+
+
+@torch.library.register_fake("tsp3d::attention", lib=_LIBRARY)
+def _(q, k, v, q_splits, k_splits, scale):
+    return q.new_empty(q.shape[0], q.shape[1], v.shape[2])
 
 
 @torch.library.register_fake("tsp3d::box_iou_3d", lib=_LIBRARY)
@@ -329,7 +339,16 @@ def _splat_backward(ctx, grad):
     return grad_values, None, grad_weights, None
 
 
+def _no_setup(ctx, inputs, output):
+    pass
+
+
+def _attention_backward(ctx, grad):
+    raise RuntimeError("tsp3d::attention is for inference; learn through torch's scaled_dot_product_attention")
+
+
 _GRADIENTS = {
+    "attention": (_attention_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
     "conv_fused": (_conv_fused_backward, _conv_fused_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),

@@ -294,3 +294,17 @@ def splat(grad: Tensor, rows: Tensor, weights: Tensor, num_in: int) -> Tensor:
         scale = torch.where(rows[:, j] >= 0, weights[:, j], 0.0)
         out.index_add_(0, rows[:, j].clamp(min=0), grad * scale[:, None])
     return out
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, q_splits: Tensor, k_splits: Tensor, scale: float) -> Tensor:
+    """(Nq, H, E): softmax attention of q (Nq, H, D) to k (Nk, H, D) and v (Nk, H, E), each within its own sequence.
+
+    Rows ``splits[s]:splits[s + 1]`` (int64) belong to sequence s; zeros where a sequence has no keys.
+    """
+    out = q.new_zeros(q.shape[0], q.shape[1], v.shape[2])
+    borders = list(zip(q_splits.tolist(), k_splits.tolist(), strict=True))
+    for (q0, k0), (q1, k1) in zip(borders, borders[1:], strict=False):
+        if q0 < q1 and k0 < k1:
+            weight = torch.einsum("qhd,khd->hqk", q[q0:q1], k[k0:k1]).mul(scale).softmax(2)
+            out[q0:q1] = torch.einsum("hqk,khe->qhe", weight, v[k0:k1])
+    return out
