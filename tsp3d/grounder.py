@@ -19,6 +19,7 @@ import torch
 from tsp3d.io import Scan, UserError, load_scan
 from tsp3d.io.errors import one_line
 from tsp3d.results import Box, Grounding, scan_to_json
+from tsp3d.tiling import TILE_M, TiledNetwork
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +71,16 @@ class Grounder:
     >>> grounder.ground(scene, "the brown chair next to the desk").boxes[0].center
     """
 
-    def __init__(self, network: Network, name: str = "custom", device: str | torch.device = "cpu") -> None:
-        """``network`` is moved to ``device`` and put in evaluation mode if it is a torch module."""
+    def __init__(
+        self, network: Network, name: str = "custom", device: str | torch.device = "cpu", tile: float = TILE_M
+    ) -> None:
+        """``network`` is moved to ``device`` and put in evaluation mode if it is a torch module. Scans wider than one and
+        a half of ``tile`` metres are cut into tiles (:mod:`tsp3d.tiling`); infinity keeps all whole."""
         self.device = torch.device(device)
         if isinstance(network, torch.nn.Module):
             network = network.to(self.device).eval()  # type: ignore[assignment]
         self.network = network
+        self._tiled = TiledNetwork(network, tile)
         self.name = name
         self.config_hash = _config_hash(getattr(network, "config", None))
 
@@ -114,7 +119,7 @@ class Grounder:
         start = self._now()
         xyz = torch.from_numpy(scan.xyz).to(self.device)  # (N, 3)
         rgb = None if scan.rgb is None else torch.from_numpy(scan.rgb).to(self.device).float() / 255.0  # (N, 3)
-        encoded = self.network.encode(xyz, rgb)
+        encoded = self._tiled.encode(xyz, rgb)
         return Scene(scan, encoded, (self._now() - start) * 1000)
 
     @overload
@@ -171,7 +176,7 @@ class Grounder:
             return []
         min_score = self.min_score if min_score is None else min_score
         start = self._now()
-        raw = self.network.ground(scene.encoded, texts, top_k=top_k)
+        raw = self._tiled.ground(scene.encoded, texts, top_k=top_k)
         elapsed = (self._now() - start) * 1000 / len(texts)
         return [self._result(scene, one, answer, min_score, elapsed) for one, answer in zip(texts, raw, strict=True)]
 

@@ -38,9 +38,10 @@ TSP3D_ANYWHERE Box read_box(const T* row, int64_t columns) {
 }
 
 TSP3D_ANYWHERE double overlap_along(const Box& a, const Box& b, int axis) {
-  const double low = fmax(a.v[axis] - a.v[axis + 3] / 2, b.v[axis] - b.v[axis + 3] / 2);
-  const double high = fmin(a.v[axis] + a.v[axis + 3] / 2, b.v[axis] + b.v[axis + 3] / 2);
-  return fmax(high - low, 0.0);
+  const double a_low = a.v[axis] - a.v[axis + 3] / 2, b_low = b.v[axis] - b.v[axis + 3] / 2;
+  const double a_high = a.v[axis] + a.v[axis + 3] / 2, b_high = b.v[axis] + b.v[axis + 3] / 2;
+  const double length = (a_high < b_high ? a_high : b_high) - (a_low > b_low ? a_low : b_low);
+  return length > 0 ? length : 0;
 }
 
 // Positive to the left of the line from p to q.

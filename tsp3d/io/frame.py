@@ -127,7 +127,7 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
         better = _better_unit(size / UNITS[unit], unit)
         advice = f"if the file is in {better}, pass --unit {better}" if better else "check the file's unit (--unit)"
         if size > LARGE_M:
-            advice += "; if it is that large, cut it into rooms"
+            advice += "; if it is that large, nothing need be done"
         return (
             f"the scan measures {text} m (x, y, z), too {'large' if size > LARGE_M else 'small'} for a room: {advice}"
         )
