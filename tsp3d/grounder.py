@@ -74,8 +74,8 @@ class Grounder:
     def __init__(
         self, network: Network, name: str = "custom", device: str | torch.device = "cpu", tile: float = TILE_M
     ) -> None:
-        """``network`` is moved to ``device`` and put in evaluation mode if it is a torch module. Scans wider than one and
-        a half of ``tile`` metres are cut into tiles (:mod:`tsp3d.tiling`); infinity keeps all whole."""
+        """``network`` is moved to ``device`` and put in evaluation mode if it is a torch module. Scans wider than 1.5
+        times ``tile`` metres are cut into tiles (:mod:`tsp3d.tiling`); infinity keeps all whole."""
         self.device = torch.device(device)
         if isinstance(network, torch.nn.Module):
             network = network.to(self.device).eval()  # type: ignore[assignment]

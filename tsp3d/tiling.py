@@ -74,7 +74,7 @@ def cut(xyz: Tensor, side: float = TILE_M, overlap: float = OVERLAP_M) -> list[T
     """
     if not 0 <= 2 * overlap <= side or side == 0:
         raise ValueError(f"the overlap of tiles must be from 0 to half their side, got {overlap} and {side}")
-    whole = [Tile(torch.arange(len(xyz), device=xyz.device), (-math.inf,) * 2, (math.inf,) * 2, (0.0, 0.0))]
+    whole = [Tile(torch.arange(len(xyz), device=xyz.device), (-math.inf, -math.inf), (math.inf, math.inf), (0.0, 0.0))]
     if not len(xyz):
         return whole
     ends = xyz[:: max(1, len(xyz) // SAMPLE), :2].double().quantile(xyz.new_tensor([STRAY, 1 - STRAY]).double(), dim=0)

@@ -69,8 +69,8 @@ class RaggedPlan:
         return groups
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
-        """q (Nq, H, D), k (Nk, H, D), v (Nk, H, E) -> (Nq, H, E); rows without keys get zeros. ``scale``: of the logits,
-        by default 1 / sqrt(D). ``dropout``: of the attention weights."""
+        """q (Nq, H, D), k (Nk, H, D), v (Nk, H, E) -> (Nq, H, E); rows without keys get zeros. ``scale``: of the
+        logits, by default 1 / sqrt(D). ``dropout``: of the attention weights."""
         if not (q.is_cuda or torch.is_grad_enabled() or dropout or torch.compiler.is_compiling()):
             return ops.attention(q, k, v, *self.splits, q.shape[2] ** -0.5 if scale is None else scale)
         parts, rows = [], []
