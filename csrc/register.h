@@ -39,6 +39,7 @@ void implement_operators(Library& m) {
   m.impl("merge_feats", TORCH_BOX(&merge_feats));
   m.impl("nms_3d", TORCH_BOX(&nms_3d));
   m.impl("replicate_map", TORCH_BOX(&replicate_map));
+  m.impl("spatial_attention", TORCH_BOX(&spatial_attention));
   m.impl("splat", TORCH_BOX(&splat));
   m.impl("sum_pool", TORCH_BOX(&sum_pool));
   m.impl("unique_coords", TORCH_BOX(&unique_coords));

@@ -1,9 +1,23 @@
 // What attention requires of its arguments, on every device.
 #pragma once
 
+#include <cmath>
+
 #include "op.h"
 
+#ifdef __CUDACC__
+#define TSP3D_ANYWHERE __host__ __device__ inline
+#else
+#define TSP3D_ANYWHERE inline
+#endif
+
 namespace tsp3d {
+
+// log(1 + exp(x)), which is x where exp(x) would overflow, as torch has it.
+template <class T>
+TSP3D_ANYWHERE T softplus(T x) {
+  return x > T(20) ? x : std::log1p(std::exp(x));
+}
 
 inline void check_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_splits,
                             const Tensor& k_splits) {

@@ -123,6 +123,8 @@ def _samples() -> Samples:
         q, k, v = randn(sum(q_lengths), 2, d), 2 * randn(sum(k_lengths), 2, d), randn(sum(k_lengths), 2, e)
         splits = [torch.tensor([0, *lengths]).cumsum(0) for lengths in (q_lengths, k_lengths)]
         samples.setdefault("attention", []).append((q, k, v, *splits, d**-0.5))
+        xyz = 2 * randn(sum(k_lengths), 3)
+        samples.setdefault("spatial_attention", []).append((k, k.flip(0), v, randn(len(k), 2, 6), xyz, splits[1]))
     samples["attention"].append((q.mT, k.mT, v.mT, *splits, 3.0))  # one head, not contiguous
     for columns in ((6, 6), (7, 7), (6, 7)):
         boxes = [torch.rand(20, c, generator=generator) * 2 for c in columns]

@@ -138,10 +138,11 @@ def test_gradients_numerically(name, samples, device):
         assert torch.autograd.gradcheck(function, free, fast_mode=True)
 
 
-def test_attention_says_that_it_has_no_gradient(samples, device):
-    q, *rest = move(samples["attention"][0], device)
+@pytest.mark.parametrize("name", ["attention", "spatial_attention"])
+def test_attention_says_that_it_has_no_gradient(name, samples, device):
+    q, *rest = move(samples[name][0], device)
     with pytest.raises(RuntimeError, match="for inference"):
-        ops.attention(q.clone().requires_grad_(), *rest).sum().backward()
+        getattr(ops, name)(q.clone().requires_grad_(), *rest).sum().backward()
 
 
 @pytest.mark.gpu

@@ -68,10 +68,14 @@ class RaggedPlan:
             groups.append((len(members), q_index, k_index, mask, q_valid))
         return groups
 
+    def native(self, q: Tensor) -> bool:
+        """Whether our own operators attend, which are faster than padded groups on the CPU, and know no gradients."""
+        return not (q.is_cuda or torch.is_grad_enabled() or torch.compiler.is_compiling())
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
         """q (Nq, H, D), k (Nk, H, D), v (Nk, H, E) -> (Nq, H, E); rows without keys get zeros. ``scale``: of the
         logits, by default 1 / sqrt(D). ``dropout``: of the attention weights."""
-        if not (q.is_cuda or torch.is_grad_enabled() or dropout or torch.compiler.is_compiling()):
+        if self.native(q) and not dropout:
             return ops.attention(q, k, v, *self.splits, q.shape[2] ** -0.5 if scale is None else scale)
         parts, rows = [], []
         for size, q_index, k_index, mask, q_valid in self.groups:

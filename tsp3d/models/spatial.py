@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tsp3d.sparse import ops
+
 from .ragged import RaggedAttention, RaggedPlan
 
 REACHES = (4.0, 1.6, 0.8, 0.4)
@@ -55,19 +57,27 @@ class SpatialAttention(RaggedAttention):
 
     def forward(self, qk: Tensor, value: Tensor, xyz: Tensor, plan: RaggedPlan) -> Tensor:  # type: ignore[override]
         """qk and value (N, C), xyz (N, 3) metres -> (N, C)."""
-        wqk, wv = self.in_proj_weight.tensor_split([2 * qk.shape[1]])
-        bqk, bv = self.in_proj_bias.tensor_split([2 * qk.shape[1]])
-        q, k = F.linear(qk, wqk, bqk).unflatten(1, (2, self.heads, -1)).unbind(1)
-        v = F.linear(value, wv, bv).unflatten(1, (self.heads, -1))
-        width = q.shape[2]
-        u, a = self.ask(qk).unflatten(1, (self.heads, 6)).split(3, dim=2)  # (N, H, 3) each
-        a = F.softplus(a)
-        at = xyz[:, None]
+        wqk, wv = self.in_proj_weight.split([2 * qk.shape[1], qk.shape[1]])
+        bqk, bv = self.in_proj_bias.split([2 * qk.shape[1], qk.shape[1]])
+        first = F.linear(qk, torch.cat([wqk, self.ask.weight]), torch.cat([bqk, self.ask.bias]))
+        qk, ask = first.split([2 * qk.shape[1], 6 * self.heads], 1)
+        q, k = qk.unflatten(1, (2, self.heads, -1)).unbind(1)
+        v, ask = F.linear(value, wv, bv).unflatten(1, (self.heads, -1)), ask.unflatten(1, (self.heads, 6))
+        width = v.shape[2]
+        if plan.native(q):
+            out = ops.spatial_attention(q, k, v, ask, xyz, plan.splits[0])
+        else:
+            out = self._attend(q, k, v, ask, xyz, plan)
+        return self.out_proj(out[:, :, :width].flatten(1)) + self.tell(out[:, :, width:].flatten(1))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, ask: Tensor, xyz: Tensor, plan: RaggedPlan) -> Tensor:
+        """As ``ops.spatial_attention``, in terms of attention with six channels more."""
+        width, at = q.shape[2], xyz[:, None]
+        u, a = ask[:, :, :3], F.softplus(ask[:, :, 3:])  # (N, H, 3) each
         moments = torch.cat([xyz, xyz.square()], 1)[:, None].expand(-1, self.heads, -1)
         q = torch.cat([q / math.sqrt(width), u + 2 * a * at, -a], 2)
         out = plan.attend(q, torch.cat([k, moments], 2), torch.cat([v, moments], 2), scale=1.0)
         mean, square = out[:, :, width : width + 3], out[:, :, width + 3 :]
         offset = mean - at
         spread = (square - mean.square()).clamp(min=0)
-        told = torch.cat([offset, offset.norm(dim=2, keepdim=True), spread], 2).flatten(1)
-        return self.out_proj(out[:, :, :width].flatten(1)) + self.tell(told)
+        return torch.cat([out[:, :, :width], offset, offset.norm(dim=2, keepdim=True), spread], 2)

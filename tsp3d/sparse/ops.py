@@ -53,6 +53,10 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         "(Tensor q, Tensor k, Tensor v, Tensor q_splits, Tensor k_splits, float scale) -> Tensor",
         reference.attention,
     ),
+    "spatial_attention": (
+        "(Tensor q, Tensor k, Tensor v, Tensor ask, Tensor xyz, Tensor splits) -> Tensor",
+        reference.spatial_attention,
+    ),
     "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
     "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
 }
@@ -90,6 +94,7 @@ interpolation_weights = _ops.interpolation_weights
 interpolate = _ops.interpolate
 splat = _ops.splat
 attention = _ops.attention
+spatial_attention = _ops.spatial_attention
 box_iou_3d = _ops.box_iou_3d
 nms_3d = _ops.nms_3d
 
@@ -210,6 +215,11 @@ def _(grad, rows, weights, num_in):
 @torch.library.register_fake("tsp3d::attention", lib=_LIBRARY)
 def _(q, k, v, q_splits, k_splits, scale):
     return q.new_empty(q.shape[0], q.shape[1], v.shape[2])
+
+
+@torch.library.register_fake("tsp3d::spatial_attention", lib=_LIBRARY)
+def _(q, k, v, ask, xyz, splits):
+    return q.new_empty(q.shape[0], q.shape[1], v.shape[2] + 7)
 
 
 @torch.library.register_fake("tsp3d::box_iou_3d", lib=_LIBRARY)
@@ -344,11 +354,12 @@ def _no_setup(ctx, inputs, output):
 
 
 def _attention_backward(ctx, grad):
-    raise RuntimeError("tsp3d::attention is for inference; learn through torch's scaled_dot_product_attention")
+    raise RuntimeError("this attention is for inference; learn through torch's scaled_dot_product_attention")
 
 
 _GRADIENTS = {
     "attention": (_attention_backward, _no_setup),
+    "spatial_attention": (_attention_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
     "conv_fused": (_conv_fused_backward, _conv_fused_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),

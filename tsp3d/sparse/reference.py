@@ -308,3 +308,26 @@ def attention(q: Tensor, k: Tensor, v: Tensor, q_splits: Tensor, k_splits: Tenso
             weight = torch.einsum("qhd,khd->hqk", q[q0:q1], k[k0:k1]).mul(scale).softmax(2)
             out[q0:q1] = torch.einsum("hqk,khe->qhe", weight, v[k0:k1])
     return out
+
+
+def spatial_attention(q: Tensor, k: Tensor, v: Tensor, ask: Tensor, xyz: Tensor, splits: Tensor) -> Tensor:
+    """(N, H, E + 7): attention of voxels to those of their sequence, with logits and results that know offsets.
+
+    q, k (N, H, D), v (N, H, E), ask (N, H, 6): u, and a before softplus; xyz (N, 3). Logit of i to j:
+    q_i . k_j / sqrt(D) + u_i . (p_j - p_i) - a_i . (p_j - p_i)^2. After the attended values come the mean of p_j - p_i (3),
+    its length (1), and the spread of p_j by axis (3).
+    """
+    u, a = ask[..., :3], torch.nn.functional.softplus(ask[..., 3:])
+    out = q.new_zeros(q.shape[0], q.shape[1], v.shape[2] + 7)
+    borders = splits.tolist()
+    for low, high in zip(borders, borders[1:], strict=False):
+        part = slice(low, high)
+        delta = xyz[part][None] - xyz[part][:, None]  # (i, j, 3)
+        logits = torch.einsum("ihd,jhd->hij", q[part], k[part]) / q.shape[2] ** 0.5
+        logits = logits + torch.einsum("iha,ija->hij", u[part], delta) - torch.einsum("iha,ija->hij", a[part], delta**2)
+        weight = logits.softmax(2)
+        mean = torch.einsum("hij,ija->iha", weight, delta)
+        spread = (torch.einsum("hij,ija->iha", weight, delta**2) - mean**2).clamp(min=0)
+        attended = torch.einsum("hij,jhe->ihe", weight, v[part])
+        out[part] = torch.cat([attended, mean, mean.norm(dim=2, keepdim=True), spread], 2)
+    return out
