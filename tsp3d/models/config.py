@@ -49,6 +49,8 @@ class PruningConfig:
     """Text-guided pruning. Lists hold (level 1 = entering level 0, level 2 = entering level 1)."""
 
     enabled: bool = True
+    layers: list[int] = field(default_factory=lambda: [0, 0])
+    """Layers of the attention stacks before pruning; 0 for ``fusion.layers``."""
     thresholds: list[float] = field(default_factory=lambda: [0.3, 0.7])
     keep_min: list[int] = field(default_factory=lambda: [32, 32])
     """At inference the K most probable voxels always stay, so that a result exists even if every voxel falls below."""
@@ -77,6 +79,8 @@ class CompletionConfig:
     """Completion-based addition at level 0."""
 
     enabled: bool = True
+    layers: int = 0
+    """Layers of the attention stack; 0 for ``fusion.layers``."""
     candidates: int = 2400
     select: str = "score"
     """"score": the candidates with the highest interpolated keep probability; "random": the release (quirk);

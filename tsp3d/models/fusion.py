@@ -113,9 +113,10 @@ class FusionPlans:
 class FusionStack(nn.Module):
     """The "BiEncoder" of TSP3D: layers of self-attention in each modality and cross-attention between them."""
 
-    def __init__(self, config: FusionConfig) -> None:
+    def __init__(self, config: FusionConfig, layers: int = 0) -> None:
+        """``layers``: 0 for as many as the configuration says."""
         super().__init__()
-        self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(FusionLayer(config) for _ in range(layers or config.layers))
 
     def begin(self, voxels: Tensor, place: Place, lengths: list[int]) -> Tensor:
         """The first layer's attention among voxels, which no sentence enters: once for a scene serves all sentences."""

@@ -91,7 +91,7 @@ class GroundingHead(nn.Module):
         self.config = config
         dim = config.fusion.dim
         self.pos_embed = PositionEmbedding(dim)
-        self.keep_trans = nn.ModuleList(FusionStack(config.fusion) for _ in range(2))  # level 1, level 2
+        self.keep_trans = nn.ModuleList(FusionStack(config.fusion, n) for n in config.pruning.layers)  # level 1, level 2
         self.keep_conv = nn.ModuleList(snn.Conv3d(dim, 1, 1, bias=True) for _ in range(2))
         for level in (1, 2):
             mode = config.pruning.upsample[level - 1]
@@ -103,7 +103,7 @@ class GroundingHead(nn.Module):
             setattr(self, f"lateral_block_{level}", _block(dim))
         self.out_block_0 = _block(dim)
         if config.completion.enabled:
-            self.com_trans = FusionStack(config.fusion)
+            self.com_trans = FusionStack(config.fusion, config.completion.layers)
             self.com_cls = nn.Conv1d(dim, 1, 1)
             assert self.com_cls.bias is not None
             nn.init.constant_(
