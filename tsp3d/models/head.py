@@ -91,7 +91,9 @@ class GroundingHead(nn.Module):
         self.config = config
         dim = config.fusion.dim
         self.pos_embed = PositionEmbedding(dim)
-        self.keep_trans = nn.ModuleList(FusionStack(config.fusion, n) for n in config.pruning.layers)  # level 1, level 2
+        self.keep_trans = nn.ModuleList(
+            FusionStack(config.fusion, n) for n in config.pruning.layers
+        )  # level 1, level 2
         self.keep_conv = nn.ModuleList(snn.Conv3d(dim, 1, 1, bias=True) for _ in range(2))
         for level in (1, 2):
             mode = config.pruning.upsample[level - 1]
@@ -134,6 +136,7 @@ class GroundingHead(nn.Module):
         text_lengths: list[int],
         scene: Tensor,
         focus: Focus | None = None,
+        begun: SparseTensor | None = None,
     ) -> HeadOutput:
         """Grounds Q sentences.
 
@@ -142,6 +145,7 @@ class GroundingHead(nn.Module):
             text: (T, C) token features, ragged over the sentences; ``text_lengths`` their Q lengths.
             scene: (Q,) int64, the scene of each sentence.
             focus: true regions for training; without them pruning is by score alone.
+            begun: level 2 from :meth:`begin`, where it is there already.
         """
         pruning, told = self.config.pruning, text
         keep: dict[int, VoxelLogits] = {}
@@ -149,16 +153,14 @@ class GroundingHead(nn.Module):
         forced = None
         if focus is not None and pruning.enabled and pruning.teacher_forcing > 0:
             forced = torch.rand(len(scene), device=scene.device) < pruning.teacher_forcing  # (Q,)
-        coarse = levels[2]
-        begun = not self._exceeds(coarse, pruning.stack_max[1])
-        if begun:  # what no sentence enters is done once for all sentences of a scene
-            at = positions(coarse, self.config.voxel_size, self._half)
-            stack: FusionStack = self.keep_trans[1]  # type: ignore[assignment]
-            coarse = coarse.replace(stack.begin(coarse.feats, self._place(at), coarse.counts.tolist()))
-        x = upsampled = probability = sparse.replicate(coarse, scene)
+        if begun is None and not self._exceeds(levels[2], pruning.stack_max[1]):
+            begun = self.begin(levels[2])
+        x = upsampled = probability = sparse.replicate(levels[2] if begun is None else begun, scene)
         for level in (2, 1):
             limit = pruning.stack_max[level - 1]
-            x, text = self._attend(self.keep_trans[level - 1], x, text, text_lengths, limit, begun and level == 2)
+            x, text = self._attend(
+                self.keep_trans[level - 1], x, text, text_lengths, limit, begun is not None and level == 2
+            )
             scores = torch.ones_like(x.feats[:, 0])
             if pruning.enabled:
                 logits = self.keep_conv[level - 1](x).feats[:, 0]
@@ -182,6 +184,12 @@ class GroundingHead(nn.Module):
         backbone = features_at(levels[0], x, scene) if self.match is not None else None
         at, boxes, logits = self.boxes(x, backbone, said, query)
         return HeadOutput(at, query, boxes, logits, keep, completion, trace)
+
+    def begin(self, coarse: SparseTensor) -> SparseTensor:
+        """Level 2 after the attention among its voxels, which no sentence enters: once serves all of a scene's."""
+        at = positions(coarse, self.config.voxel_size, self._half)
+        stack: FusionStack = self.keep_trans[1]  # type: ignore[assignment]
+        return coarse.replace(stack.begin(coarse.feats, self._place(at), coarse.counts.tolist()))
 
     def boxes(
         self, x: SparseTensor, backbone: Tensor | None, said: Tensor, query: Tensor

@@ -40,6 +40,8 @@ class EncodedScene:
     levels: list[SparseTensor]
     points: int
     voxels: int
+    begun: SparseTensor
+    """Level 2 as the head begins with it."""
 
 
 @dataclass
@@ -116,7 +118,8 @@ class GroundingNet(nn.Module):
             raise ValueError(f"encode: rgb must be (N, 3) like xyz; got {tuple(rgb.shape)} for {tuple(xyz.shape)}")
         device = self.device
         voxels = self._voxelize(xyz.to(device, torch.float32), None if rgb is None else rgb.to(device), None, 1)
-        return EncodedScene(self._levels(voxels), len(xyz), len(voxels.feats))
+        levels = self._levels(voxels)
+        return EncodedScene(levels, len(xyz), len(voxels.feats), self.head.begin(levels[2]))
 
     @torch.inference_mode()
     def ground(
@@ -129,7 +132,7 @@ class GroundingNet(nn.Module):
             chunk = texts[start : start + SENTENCES_AT_ONCE]
             text = self._text(chunk)
             index = torch.zeros(len(chunk), dtype=torch.long, device=self.device)
-            out = self.head(scene.levels, text.tokens, text.lengths, index)
+            out = self.head(scene.levels, text.tokens, text.lengths, index, begun=scene.begun)
             results += self._decode(out, len(chunk), top_k, nms_iou)
         return results
 

@@ -11,8 +11,10 @@ from tsp3d.sparse import SparseTensor
 
 def rank_in_query(scores: Tensor, counts: Tensor) -> Tensor:
     """Rank (0 = best) of each voxel in its sentence, ties by row. scores (N,), counts (Q,) rows each -> (N,) int64."""
-    query = torch.repeat_interleave(torch.arange(len(counts), device=scores.device), counts)
     order = scores.argsort(descending=True, stable=True)
+    if len(counts) == 1:
+        return torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=scores.device))
+    query = torch.repeat_interleave(torch.arange(len(counts), device=scores.device), counts)
     order = order[query[order].argsort(stable=True)]
     starts = counts.cumsum(0) - counts
     rank = torch.empty_like(order)

@@ -120,6 +120,8 @@ def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
     index = times.to(device=x.device, dtype=torch.int64)
     if len(index) and not (0 <= int(index.min()) and int(index.max()) < x.batch_size):
         raise ValueError(f"scene indices must be in 0..{x.batch_size - 1}, got {index.tolist()}")
+    if x.batch_size == 1 and len(index) == 1:  # the same scene: its kernel maps serve again
+        return x
     rows, _ = x.coordinate_set.replicated_rows(index)
     return SparseTensor.over(x.feats.index_select(0, rows), x.coordinate_set.replicated(index))
 
