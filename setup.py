@@ -103,18 +103,8 @@ def compile_cpu(target: Path, scratch: Path) -> None:
     compiler = find_compiler()
     version, torch = torch_paths()
     openmp = ["-fopenmp"] if has_openmp(compiler, scratch) else []
-    flags = [
-        "-std=c++17",
-        "-O3",
-        "-ffp-contract=fast",
-        "-fno-trapping-math",
-        "-fno-math-errno",
-        "-fPIC",
-        "-fvisibility=hidden",
-        "-Wall",
-        "-Wno-psabi",
-        *openmp,
-    ]
+    flags = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-trapping-math", "-fno-math-errno", "-fPIC"]
+    flags += ["-fvisibility=hidden", "-Wall", "-Wno-psabi", *openmp]
     flags += [*torch_flags(version, torch), *shlex.split(os.environ.get("CXXFLAGS", ""))]
     objects = compile_sources(".cpp", [*compiler, *flags], scratch)
     # No rpath to torch: its libraries are in the process before ours is loaded.

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tsp3d
-from tsp3d.grounder import clean_text, find_weights, pick_device
+from tsp3d.grounder import clean_text, find_weights, pick_device, set_precision
 from tsp3d.io.write import replacing
 from tsp3d.results import document, dumps, scan_to_json, slug, unique_prefixes, write_json
 
@@ -218,3 +218,10 @@ def test_real_network_behind_the_facade(tmp_path):
     assert all(answer.found for answer in answers[0])
     assert [a.boxes for a in answers[0]] == [a.boxes for a in answers[1]]
     assert len(grounder.config_hash) == 12
+
+
+def test_precision_is_checked():
+    with pytest.raises(tsp3d.UserError, match="use float32 or bfloat16"):
+        tsp3d.Grounder.from_pretrained(device="cpu", precision="int3")
+    with pytest.raises(tsp3d.UserError, match="is for the CPU"):
+        set_precision(torch.nn.Identity(), "bfloat16", torch.device("cuda"))

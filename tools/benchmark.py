@@ -51,6 +51,8 @@ class Model(Common):
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
     points: int = 50_000
     rooms: int = 4
+    precision: str = "float32"
+    """Or bfloat16, on CPUs that multiply it."""
 
 
 @dataclass(kw_only=True)
@@ -79,7 +81,7 @@ def main(options: Engine | Model | Scale) -> int:
                     )
                 )  # fmt: skip
             elif isinstance(options, Model):
-                net = model.load(options.model, device)
+                net = model.load(options.model, device, options.precision)
                 times = model.time_model(net, options.points, options.rooms, options.rounds)
                 result = report.of_model(options.model, times)
             else:

@@ -85,14 +85,17 @@ class Grounder:
         self.config_hash = _config_hash(getattr(network, "config", None))
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "tsp3d-tiny", device: str = "auto") -> Grounder:
+    def from_pretrained(
+        cls, name: str | os.PathLike[str] = "tsp3d-tiny", device: str = "auto", precision: str = "float32"
+    ) -> Grounder:
         """Load weights by the name of a bundled model, a folder, or a Hugging Face hub id (``user/model``).
 
         Args:
             device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:1".
+            precision: "float32", or "bfloat16" for the convolutions on a CPU that multiplies it (AVX-512 BF16).
 
         Raises:
-            UserError: no such weights, or not usable; or no such device.
+            UserError: no such weights, or not usable; or no such device or precision.
         """
         where = pick_device(device)
         folder = find_weights(os.fspath(name))
@@ -104,6 +107,7 @@ class Grounder:
             raise UserError(
                 f"{folder}: the weights cannot be loaded ({one_line(error)}); fetch or save them again"
             ) from error
+        set_precision(network, precision, where)
         return cls(network, name=os.fspath(name), device=where)
 
     @property
@@ -291,6 +295,22 @@ def pick_device(name: str) -> torch.device:
             f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or auto"
         )
     return device
+
+
+def set_precision(network: torch.nn.Module, precision: str, device: torch.device) -> None:
+    """Let a network's convolutions multiply in "float32" or "bfloat16". Raises UserError where the device cannot."""
+    from tsp3d.sparse.fused import reduce_precision
+
+    if precision not in ("float32", "bfloat16"):
+        raise UserError(f"unknown precision {precision!r}: use float32 or bfloat16")
+    if precision == "float32":
+        return
+    if device.type != "cpu":
+        raise UserError(f"precision bfloat16 is for the CPU; leave it out on {device}")
+    try:
+        reduce_precision(network)
+    except RuntimeError as error:
+        raise UserError(f"{error}; use float32") from error
 
 
 def clean_text(text: str) -> str:

@@ -5,12 +5,12 @@
 
 namespace tsp3d {
 
-// offsets: those of the kernel map.
-inline void check_conv(const Tensor& feats, const Tensor& weight, int64_t offsets) {
+// offsets: those of the kernel map. mixed: weight may be of another dtype than feats.
+inline void check_conv(const Tensor& feats, const Tensor& weight, int64_t offsets, bool mixed = false) {
   STD_TORCH_CHECK(feats.dim() == 2 && weight.dim() == 3, "tsp3d: conv takes feats (N, Cin) and weight (K, Cin, Cout)");
   STD_TORCH_CHECK(feats.size(1) == weight.size(1), "tsp3d: feats have ", feats.size(1), " channels, weight takes ",
                   weight.size(1));
-  STD_TORCH_CHECK(feats.scalar_type() == weight.scalar_type(), "tsp3d: feats and weight differ in dtype");
+  STD_TORCH_CHECK(mixed || feats.scalar_type() == weight.scalar_type(), "tsp3d: feats and weight differ in dtype");
   STD_TORCH_CHECK(offsets == weight.size(0), "tsp3d: the kernel map has ", offsets, " offsets, weight ", weight.size(0));
 }
 

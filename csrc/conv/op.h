@@ -16,7 +16,8 @@ Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, co
             const Tensor& splits, int64_t num_out);
 
 // As conv, plus bias (Cout,), plus residual (num_out, Cout), then max(., 0) where `relu`: one pass over the result, for
-// inference with batch norm folded into weight and bias.
+// inference with batch norm folded into weight and bias. On a CPU that multiplies bfloat16 numbers (AVX-512 BF16) the
+// weight may be bfloat16 where feats are float32: feats are rounded to it as well, and summed in float32.
 Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional<Tensor>& bias,
                   const std::optional<Tensor>& residual, const Tensor& in_rows, const Tensor& out_rows,
                   const Tensor& splits, int64_t num_out, bool relu);

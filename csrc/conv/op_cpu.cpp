@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "../common/parallel.h"
+#include "bf16.h"
 #include "micro.h"
 
 namespace tsp3d {
@@ -89,21 +90,13 @@ struct Epilogue {
   }
 };
 
-template <class T>
-Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_t num_out,
-              const Epilogue<T>& epilogue = {}) {
-  const Tensor feats = dense<T>(feats_, "feats");
-  const Micro<T>& kernel = micro<T>();
-  const int64_t cin = feats.size(1), cout = weight.size(2), lanes = kernel.lanes, padded = round_up(cout, lanes);
-  Tensor out = make<T>(feats, {num_out, cout});
-  if (num_out == 0 || cout == 0) return out;
+// The rows of a result in blocks that stay in the cache while all offsets add to them: add(k, sums, in_rows, out_rows,
+// count, first) adds the pairs of offset k whose output rows, counted from `first`, lie in the block. `padded` numbers a row.
+template <class T, class Add>
+Tensor in_blocks(const Tensor& like, const Map& map, int64_t num_out, int64_t cin, int64_t cout, int64_t padded,
+                 const Epilogue<T>& epilogue, const Add& add) {
+  Tensor out = make<T>(like, {num_out, cout});
   T* result = mutable_data<T>(out);
-  const T* in = data<T>(feats);
-  const int64_t strides[3] = {weight.stride(0), weight.stride(1), weight.stride(2)};
-  T* packed = workspace<T, 2>(map.volume * cin * padded);
-  pack(data<T>(weight), strides, map.volume, cin, cout, padded, lanes, packed);
-
-  // A block's rows stay in the cache while all offsets add to them.
   const int64_t fitting = kCacheBytes / static_cast<int64_t>(sizeof(T) * padded);
   const int64_t shared = round_up((num_out + 4 * max_threads() - 1) / (4 * max_threads()), 64);
   const int64_t rows = std::max<int64_t>(64, std::min({fitting, shared, int64_t{1024}}));
@@ -116,14 +109,7 @@ Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_
       const int32_t *low = map.out_rows + map.s[k], *high = map.out_rows + map.s[k + 1];
       const int32_t* from = std::lower_bound(low, high, static_cast<int32_t>(begin));
       const int32_t* to = std::lower_bound(from, high, static_cast<int32_t>(end));
-      if (from == to) continue;
-      const T* w = packed + k * cin * padded;
-      for (int64_t first = 0; first < padded; first += 2 * lanes) {
-        const int vectors = first + 2 * lanes <= padded ? 2 : 1;
-        kernel.conv(in, cin, sums + first, padded, w, cin, vectors, map.in_rows + (from - map.out_rows), from, to - from,
-                    static_cast<int32_t>(begin));
-        w += vectors * lanes * cin;
-      }
+      if (from != to) add(k, sums, map.in_rows + (from - map.out_rows), from, to - from, static_cast<int32_t>(begin));
     }
     epilogue.finish(sums, (end - begin) * padded);
     if (padded != cout)
@@ -131,6 +117,62 @@ Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_
         std::copy_n(sums + (r - begin) * padded, cout, result + r * cout);
   });
   return out;
+}
+
+template <class T>
+Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_t num_out,
+              const Epilogue<T>& epilogue = {}) {
+  const Tensor feats = dense<T>(feats_, "feats");
+  const Micro<T>& kernel = micro<T>();
+  const int64_t cin = feats.size(1), cout = weight.size(2), lanes = kernel.lanes, padded = round_up(cout, lanes);
+  if (num_out == 0 || cout == 0) return make<T>(feats, {num_out, cout});
+  const T* in = data<T>(feats);
+  const int64_t strides[3] = {weight.stride(0), weight.stride(1), weight.stride(2)};
+  T* packed = workspace<T, 2>(map.volume * cin * padded);
+  pack(data<T>(weight), strides, map.volume, cin, cout, padded, lanes, packed);
+  return in_blocks<T>(feats, map, num_out, cin, cout, padded, epilogue,
+                      [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
+                        const T* w = packed + k * cin * padded;
+                        for (int64_t first = 0; first < padded; first += 2 * lanes) {
+                          const int vectors = first + 2 * lanes <= padded ? 2 : 1;
+                          kernel.conv(in, cin, sums + first, padded, w, cin, vectors, in_rows, out_rows, count, begin);
+                          w += vectors * lanes * cin;
+                        }
+                      });
+}
+
+// Features rounded to bfloat16, weight (K, cin, cout) in it, sums in float32.
+Tensor conv_in_bf16(const Tensor& feats_, const Tensor& weight_, const Map& map, int64_t num_out,
+                    const Epilogue<float>& epilogue) {
+  const Tensor feats = dense<float>(feats_, "feats"), weight = torch::stable::contiguous(weight_);
+  const int64_t rows = feats.size(0), cin = feats.size(1), cout = weight.size(2), volume = map.volume;
+  const int64_t even = round_up(cin, 2), padded = round_up(cout, kBf16Lanes);
+  if (num_out == 0 || cout == 0) return make<float>(feats, {num_out, cout});
+  uint16_t* in = workspace<uint16_t, 0>(rows * even);
+  parallel_ranges(rows, rows * even, [&](int64_t begin, int64_t end) {
+    to_bf16(data<float>(feats) + begin * cin, end - begin, cin, even, in + begin * even);
+  });
+  const uint16_t* source = static_cast<const uint16_t*>(weight.const_data_ptr());
+  uint16_t* packed = workspace<uint16_t, 1>(volume * even * padded);
+  parallel_items(volume, volume * even * padded, [&](int64_t k) {
+    for (int64_t c = 0; c < even; ++c)
+      for (int64_t first = 0; first < padded; first += 2 * kBf16Lanes) {
+        const int64_t width = std::min(2 * kBf16Lanes, padded - first);
+        const uint16_t* row = source + (k * cin + c) * cout + first;
+        uint16_t* target = packed + k * even * padded + first * even + (c / 2) * 2 * width + c % 2;
+        for (int64_t j = 0; j < width; ++j) target[2 * j] = c < cin && first + j < cout ? row[j] : 0;
+      }
+  });
+  const auto add = [&](int64_t k, float* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count,
+                       int32_t begin) {
+    const uint16_t* w = packed + k * even * padded;
+    for (int64_t first = 0; first < padded; first += 2 * kBf16Lanes) {
+      const int vectors = first + 2 * kBf16Lanes <= padded ? 2 : 1;
+      conv_bf16(in, even, sums + first, padded, w, vectors, in_rows, out_rows, count, begin);
+      w += vectors * kBf16Lanes * even;
+    }
+  };
+  return in_blocks<float>(feats, map, num_out, cin, cout, padded, epilogue, add);
 }
 
 // Offsets in `shares` lists of nearly equal numbers of pairs: the longest first, each to the shortest list.
@@ -228,13 +270,18 @@ Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional
                   const std::optional<Tensor>& residual, const Tensor& in_rows, const Tensor& out_rows,
                   const Tensor& splits, int64_t num_out, bool relu) {
   const Map map(in_rows, out_rows, splits);
-  check_conv(feats, weight, map.volume);
+  const bool reduced = weight.scalar_type() == ScalarType::BFloat16 && feats.scalar_type() == ScalarType::Float;
+  if (reduced)
+    STD_TORCH_CHECK(has_bf16(), "tsp3d: this processor does not multiply bfloat16 numbers; keep the weight in float32");
+  check_conv(feats, weight, map.volume, reduced);
   check_fused(feats, num_out, weight.size(2), bias, residual);
   return dispatch_real(feats, "conv_fused", [&](auto zero) {
     using T = decltype(zero);
-    const Tensor b = bias ? dense<T>(*bias, "bias") : feats;
-    const Tensor r = residual ? dense<T>(*residual, "residual") : feats;
-    return conv_t<T>(feats, weight, map, num_out, {bias ? data<T>(b) : nullptr, residual ? data<T>(r) : nullptr, relu});
+    const Tensor b = bias ? dense<T>(*bias, "bias") : feats, r = residual ? dense<T>(*residual, "residual") : feats;
+    const Epilogue<T> epilogue{bias ? data<T>(b) : nullptr, residual ? data<T>(r) : nullptr, relu};
+    if constexpr (std::is_same_v<T, float>)
+      if (reduced) return conv_in_bf16(feats, weight, map, num_out, epilogue);
+    return conv_t<T>(feats, weight, map, num_out, epilogue);
   });
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tsp3d.sparse import SparseTensor, fused, nn
+from tsp3d.sparse import SparseTensor, fused, nn, ops, reference
 
 pytestmark = pytest.mark.usefixtures("on_device")
 
@@ -103,3 +103,47 @@ def test_wrong_channels_are_refused(make_coords):
     conv, norm, (x,) = nn.Conv3d(4, 7), settled(7), inputs(make_coords, False)
     with torch.no_grad(), pytest.raises(ValueError, match="takes 4 channels, got 5"):
         fused.conv_norm(conv, norm, x)
+
+
+@pytest.mark.skipif(not fused.multiplies_bf16(), reason="this processor does not multiply bfloat16 numbers")
+@pytest.mark.parametrize("name", CASES)
+def test_bfloat16_is_float32_on_rounded_numbers(name, make_coords, device):
+    if device != "cpu":
+        pytest.skip("CUDA takes half precision under autocast")
+    conv, transposed = CASES[name]()
+    norm, given = settled(7), inputs(make_coords, transposed)
+    fused.reduce_precision(conv)
+    with torch.no_grad():
+        got = fused.conv_norm(conv, norm, *given, relu=False)
+        weight, bias = fused._folded(conv, norm)
+        target, m = conv.places(*given)
+        if conv.kernel.ndim == 2:  # one voxel alone
+            assert weight.dtype == torch.float32
+        else:
+            assert weight.dtype == torch.bfloat16
+            rows = (m.in_rows, m.out_rows, m.splits, len(target))
+            want = reference.conv_fused(given[0].feats, weight, bias, None, *rows, False)
+            torch.testing.assert_close(got.feats, want)
+        exact = plainly(conv, norm, *given, relu=False)
+        assert (got.feats - exact).norm() < 0.01 * exact.norm()
+        fused.reduce_precision(conv, None)
+        torch.testing.assert_close(fused.conv_norm(conv, norm, *given, relu=False).feats, exact)
+
+
+@pytest.mark.skipif(not fused.multiplies_bf16(), reason="this processor does not multiply bfloat16 numbers")
+@pytest.mark.parametrize(("cin", "cout"), [(1, 1), (5, 16), (64, 72), (33, 130)])
+def test_bfloat16_in_any_shape(cin, cout, make_coords, device):
+    if device != "cpu":
+        pytest.skip("CUDA takes half precision under autocast")
+    coords = make_coords(1500, 6)
+    m = reference.kernel_map(coords, coords, (3, 3, 3), 1)
+    feats, weight = torch.randn(len(coords), cin), (torch.randn(27, cin, cout) / (27 * cin) ** 0.5).bfloat16()
+    terms = (torch.randn(cout), torch.randn(len(coords), cout), *m, len(coords), True)
+    got = ops.conv_fused(feats, weight, *terms)
+    torch.testing.assert_close(got, reference.conv_fused(feats, weight, *terms), rtol=2e-5, atol=2e-5)
+
+
+def test_bfloat16_is_refused_where_it_is_not_multiplied(monkeypatch):
+    monkeypatch.setattr(fused, "multiplies_bf16", lambda: False)
+    with pytest.raises(RuntimeError, match="does not multiply bfloat16"):
+        fused.reduce_precision(nn.Conv3d(2, 2))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tsp3d.benchmark.rooms import room_points
 from tsp3d.benchmark.timing import Timing, clock
-from tsp3d.grounder import find_weights
+from tsp3d.grounder import find_weights, set_precision
 from tsp3d.models.net import GroundingNet
 
 SENTENCES = ("the {} chair next to the desk", "the {} lamp on the table", "the {} sofa in front of the window")
@@ -40,9 +40,11 @@ class ModelTimes:
         }  # fmt: skip
 
 
-def load(name: str, device: torch.device) -> GroundingNet:
-    """A network by name or folder. Raises UserError where there is none."""
-    return GroundingNet.from_pretrained(find_weights(name), device)
+def load(name: str, device: torch.device, precision: str = "float32") -> GroundingNet:
+    """A network by name or folder. Raises UserError where there is none, or no such precision."""
+    net = GroundingNet.from_pretrained(find_weights(name), device)
+    set_precision(net, precision, device)
+    return net
 
 
 def scan(index: int, points: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,9 +13,9 @@ from tsp3d.sparse import backends, ops
 from tsp3d.sparse.nn import BatchNorm, Convolution
 from tsp3d.sparse.tensor import SparseTensor
 
-_Folded = tuple[tuple[tuple[int, int], ...], Tensor, Tensor]
+_Folded = tuple[tuple, Tensor, Tensor]
 _FOLDED: WeakKeyDictionary[Convolution, _Folded] = WeakKeyDictionary()
-"""Per convolution the versions of the tensors that were folded, and the weight and bias that came of them."""
+"""Per convolution the state of what was folded, and the weight and bias that came of it."""
 
 
 def conv_norm(
@@ -58,6 +59,37 @@ class ConvNorm(nn.Sequential):
         return conv_norm(conv, norm, x, *like, relu=relu)
 
 
+def reduce_precision(module: nn.Module, dtype: torch.dtype | None = torch.bfloat16) -> None:
+    """Let the convolutions of a module that batch norm follows multiply in bfloat16, at inference on the CPU.
+
+    Features and weights are rounded to 8 bits of mantissa, sums stay in float32. None undoes it. Raises RuntimeError
+    where this processor does not multiply bfloat16 numbers (AVX-512 BF16).
+    """
+    if dtype not in (torch.bfloat16, None):
+        raise ValueError(f"reduce_precision takes torch.bfloat16 or None, got {dtype}")
+    if dtype is not None and not multiplies_bf16():
+        raise RuntimeError(
+            "this processor, or this build of the kernels, does not multiply bfloat16 numbers (AVX-512 BF16)"
+        )
+    for part in module.modules():
+        if isinstance(part, Convolution):
+            part.inference_dtype = dtype
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Whether the compiled kernels multiply bfloat16 numbers on this processor."""
+    if "conv_fused" in ops.ON_REFERENCE:
+        return False
+    one = torch.ones(1, 1, 1)
+    row = torch.zeros(1, dtype=torch.int32)
+    try:
+        ops.conv_fused(one[0], one.bfloat16(), None, None, row, row, torch.tensor([0, 1]), 1, False)
+    except RuntimeError:
+        return False
+    return True
+
+
 def _parts(conv: Convolution, norm: BatchNorm) -> list[Tensor]:
     bn = norm.bn
     parts = (conv.kernel, conv.bias, bn.weight, bn.bias, bn.running_mean, bn.running_var)
@@ -82,13 +114,17 @@ def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor) -> bool:
 @torch.no_grad()
 def _folded(conv: Convolution, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """Weight like ``conv.kernel`` and bias (Cout,)."""
-    versions = tuple((part.data_ptr(), part._version) for part in _parts(conv, norm))
+    reduced = conv.inference_dtype if conv.kernel.dtype == torch.float32 and conv.kernel.device.type == "cpu" else None
+    versions = (reduced, *((part.data_ptr(), part._version) for part in _parts(conv, norm)))
     found = _FOLDED.get(conv)
     if found is None or found[0] != versions:
         bn = norm.bn
         assert bn.running_mean is not None and bn.running_var is not None
         scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
         mean = bn.running_mean if conv.bias is None else bn.running_mean - conv.bias[0]
-        found = (versions, conv.kernel * scale, bn.bias - mean * scale)
+        weight = conv.kernel * scale
+        if reduced is not None and weight.ndim == 3:  # what visits one voxel alone is torch's own product
+            weight = weight.to(reduced)
+        found = (versions, weight, bn.bias - mean * scale)
         _FOLDED[conv] = found
     return found[1], found[2]

@@ -22,6 +22,9 @@ class Convolution(nn.Module):
     """What convolutions share. Weight ``kernel`` (K, Cin, Cout), or (Cin, Cout) for kernel size 1; ``bias`` (1, Cout)
     or None."""
 
+    inference_dtype: torch.dtype | None = None
+    """What the weight is rounded to at inference (:func:`tsp3d.sparse.fused.reduce_precision`)."""
+
     def __init__(self, cin: int, cout: int, kernel_size: Size, stride: int, dilation: int, bias: bool):
         super().__init__()
         self.cin, self.cout, self.stride, self.dilation = cin, cout, stride, dilation

@@ -208,7 +208,12 @@ def conv_fused(
     num_out: int,
     relu: bool,
 ) -> Tensor:
-    """(num_out, Cout): :func:`conv` plus bias (Cout,) plus residual (num_out, Cout), then ReLU where asked."""
+    """(num_out, Cout): :func:`conv` plus bias (Cout,) plus residual (num_out, Cout), then ReLU where asked.
+
+    Features are rounded to the weight's dtype where that is another one (bfloat16); sums are in the features' own.
+    """
+    if weight.dtype != feats.dtype:
+        feats, weight = feats.to(weight.dtype).to(feats.dtype), weight.to(feats.dtype)
     out = conv(feats, weight, in_rows, out_rows, splits, num_out)
     for term in (bias, residual):
         if term is not None:
@@ -314,8 +319,8 @@ def spatial_attention(q: Tensor, k: Tensor, v: Tensor, ask: Tensor, xyz: Tensor,
     """(N, H, E + 7): attention of voxels to those of their sequence, with logits and results that know offsets.
 
     q, k (N, H, D), v (N, H, E), ask (N, H, 6): u, and a before softplus; xyz (N, 3). Logit of i to j:
-    q_i . k_j / sqrt(D) + u_i . (p_j - p_i) - a_i . (p_j - p_i)^2. After the attended values come the mean of p_j - p_i (3),
-    its length (1), and the spread of p_j by axis (3).
+    q_i . k_j / sqrt(D) + u_i . (p_j - p_i) - a_i . (p_j - p_i)^2. After the attended values come the mean of p_j - p_i
+    (3), its length (1), and the spread of p_j by axis (3).
     """
     u, a = ask[..., :3], torch.nn.functional.softplus(ask[..., 3:])
     out = q.new_zeros(q.shape[0], q.shape[1], v.shape[2] + 7)
