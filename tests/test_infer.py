@@ -48,7 +48,11 @@ def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(
         tsp3d.Grounder,
         "from_pretrained",
-        classmethod(lambda cls, name="tsp3d-tiny", device="auto": tsp3d.Grounder(MiddleNetwork(), name=name)),
+        classmethod(
+            lambda cls, name="tsp3d-tiny", device="auto", precision="float32": tsp3d.Grounder(
+                MiddleNetwork(), name=name
+            )
+        ),
     )
     monkeypatch.setattr(logging, "basicConfig", lambda **kwargs: None)
     return module
