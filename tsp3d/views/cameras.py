@@ -16,6 +16,8 @@ COCOON = (-60.0, -30.0, 0.0, 30.0, 60.0)
 """LAR's five views around an object, degrees; neighbours lie side by side for a convolution over them."""
 AUGMENTED_DISTANCE, AUGMENTED_LIFT, JITTER = (1.5, 4.0), (0.5, 2.5), 0.1
 """Ranges in metres that an augmented camera draws from; each eye is moved by up to ``JITTER`` along each axis."""
+EYE_HEIGHT = 1.6
+"""Metres above the floor from which a whole scan is seen."""
 FLAT = 0.1
 """A box lower than this share of its shorter side is seen from its horizontal face: floor, ceiling, rug."""
 
@@ -178,7 +180,7 @@ def scene_cameras(
     thin = points[:: max(1, len(points) // 20_000)]
     low, high = torch.quantile(thin, thin.new_tensor([0.01, 0.99]), dim=0)
     middle, half = (low + high) / 2, ((high - low) / 2).clamp(min=0.5)
-    stand = low[2] + torch.minimum(thin.new_tensor(1.6), 1.6 * half[2])  # below a low ceiling
+    stand = low[2] + EYE_HEIGHT
     azimuth = 2 * math.pi * (torch.arange(count, device=points.device) + 0.5) / count
     around = torch.stack([azimuth.cos(), azimuth.sin(), torch.zeros_like(azimuth)], 1).double()  # (V, 3)
     share = torch.linspace(0.9, 0.2, 8, dtype=torch.float64, device=points.device)
