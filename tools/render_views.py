@@ -1,0 +1,101 @@
+"""Contact sheets of the synthetic views that 2D teachers get: of a scan from within, and of the objects of a prepared
+scene.
+
+python tools/render_views.py room.ply --out out/views
+python tools/render_views.py data/synth/val/synth-val-0-00000 --out out/views
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from tsp3d.benchmark.report import header
+from tsp3d.benchmark.views import time_views
+from tsp3d.data.scenes import PreparedScenes
+from tsp3d.io import load_scan
+from tsp3d.io.errors import UserError
+from tsp3d.io.write import write_text
+from tsp3d.views.cameras import ObjectViews, scene_cameras
+from tsp3d.views.objects import object_views
+from tsp3d.views.render import render
+from tsp3d.views.sheets import write_sheet
+from tsp3d.viz.png import height_colours
+
+
+@dataclass
+class Options:
+    """Render views of a scan, or of a prepared scene and each of its objects."""
+
+    source: tyro.conf.Positional[Path | None] = None
+    """A scan file, or FOLDER/SPLIT/SCENE of a prepared dataset; FOLDER/SPLIT takes its first scene."""
+    out: Path = Path("out/views")
+    """Folder for the PNGs."""
+    views: int = 8
+    """Views of the whole scan."""
+    fit: bool = False
+    """Objects fill the image, instead of LAR's fixed distance."""
+    seed: int | None = None
+    """Draw LAR's augmentation of the objects' cameras."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """The scan's upward axis; z unless given (GLB: y, as that format says)."""
+    unit: Literal["m", "cm", "mm"] = "m"
+    """The scan's unit."""
+    timing: Path | None = None
+    """Time the objects' views of a generated room instead, and write the figures to this JSON."""
+
+
+def prepared(source: Path) -> tuple[PreparedScenes, int] | None:
+    """The dataset's split and the scene's number, where ``source`` names one."""
+    for split, scene in ((source, None), (source.parent, source.name)):
+        if (split / "scenes.jsonl").is_file():
+            scenes = PreparedScenes(split.parent, split.name, require_sentences=False)
+            if scene is not None and scene not in scenes.scene_ids:
+                raise UserError(f"{split} has no scene {scene!r}; its first is {scenes.scene_ids[0]!r}")
+            return scenes, scenes.scene_ids.index(scene) if scene else 0
+    return None
+
+
+def main(options: Options) -> int:
+    """Render and write; the exit code."""
+    try:
+        if options.timing:
+            body = {**header("views", torch.device("cpu")), **time_views()}
+            write_text(options.timing, json.dumps(body, indent=1) + "\n")
+            print({name: f"{timing['ms']:.0f} ms" for name, timing in body["times"].items()})
+            return 0
+        if options.source is None:
+            raise UserError("name a scan file, or FOLDER/SPLIT/SCENE of a prepared dataset")
+        written = []
+        if found := prepared(options.source):
+            sample = found[0][found[1]]
+            name, xyz, rgb = sample.scene_id, torch.from_numpy(sample.xyz), torch.from_numpy(sample.rgb)
+            views = ObjectViews(fit=options.fit)
+            generator = None if options.seed is None else torch.Generator().manual_seed(options.seed)
+            images = object_views(xyz, rgb, torch.from_numpy(sample.boxes), views, generator=generator)
+            if len(images):
+                written.append(options.out / f"{name}.objects.png")
+                labels = [f"{number} {label}" for number, label in enumerate(sample.names())]
+                write_sheet(written[-1], list(zip(labels, images)), (144, 144), columns=2)
+        else:
+            scan = load_scan(options.source, up=options.up, unit=options.unit)
+            colours = height_colours(scan.xyz) if scan.rgb is None else scan.rgb
+            name, xyz, rgb = options.source.stem, torch.from_numpy(scan.xyz), torch.from_numpy(colours)
+        images = render(xyz, rgb, scene_cameras(xyz, options.views)).images
+        written.append(options.out / f"{name}.scene.png")
+        write_sheet(written[-1], [(f"view {i}", image[None]) for i, image in enumerate(images)], (480, 360), columns=2)
+        print(*(f"wrote {path}" for path in written), sep="\n")
+    except (UserError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))
