@@ -103,7 +103,7 @@ class Method(nn.Module):
 
 
 class Frozen:
-    """Holds a teacher, in evaluation mode, where the method does not see it: it is neither trained nor saved with it."""
+    """Holds a teacher, in evaluation mode, where the method does not see it: neither trained nor saved with it."""
 
     def __init__(self, net: nn.Module) -> None:
         self._net = net.requires_grad_(False).eval()

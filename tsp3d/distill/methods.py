@@ -11,11 +11,18 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tsp3d.distill.base import CONTROLS, DistillConfig, Method
+from tsp3d.distill.born_again import BornAgain
+from tsp3d.distill.head import HeadTeacher
+from tsp3d.distill.large_to_tiny import LargeToTiny
 
 if TYPE_CHECKING:
     from tsp3d.models.net import GroundingNet
 
-METHODS: dict[str, type[Method]] = {}
+METHODS: dict[str, type[Method]] = {
+    "born-again": BornAgain,
+    "large-to-tiny": LargeToTiny,
+    "head": HeadTeacher,
+}
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "distill"
 
