@@ -150,7 +150,7 @@ class HeadTeacher(Method):
 @torch.no_grad()
 def worth(out: HeadOutput, boxes: Tensor, box_query: Tensor, sentences: int) -> Taught:
     """What a decoder's output teaches, given the target boxes (M, 6) and the sentence (M,) of each."""
-    logits, own = out.logits.float(), out.boxes.float()
+    logits, own = out.logits.detach().float(), out.boxes.detach().float()
     iou = sparse.box_iou_3d(own, boxes) * (out.query[:, None] == box_query[None])  # (K, M)
     best = iou.amax(1) if len(boxes) else torch.zeros_like(logits)
     value = logits.sigmoid() * best
