@@ -29,9 +29,8 @@ SMALL = (
 )  # fmt: skip
 SHIPPED = sorted(path.stem for path in (ROOT / "configs/distill").glob("*.yaml"))
 RUNS = {
-    "born-again": (), "born-again ema": ("teacher=ema",), "born-again random": ("control=random",),
+    "born-again random": ("control=random",), "born-again ema": ("teacher=ema",),
     "large-to-tiny": ("teacher=tsp3d-tiny",), "head": ("dim=16", "heads=2", "layers=1"),
-    "head shuffled": ("dim=16", "heads=2", "layers=1", "control=shuffled"),
 }  # fmt: skip
 
 
@@ -119,13 +118,11 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     for file, tensors in expected.items():
         assert tensors.keys() == got[file].keys()
         assert all(torch.equal(value, got[file][key]) for key, value in tensors.items()), file
-    states = [
-        torch.load(tmp_path / part / "tiny/checkpoints/step-00000004.pt", weights_only=True)
-        for part in ("whole", "parts")
-    ]
+    last = "tiny/checkpoints/step-00000004.pt"
+    states = [torch.load(tmp_path / part / last, weights_only=True) for part in ("whole", "parts")]
     own = [state["teaching"] for state in states]
     assert own[0].keys() == own[1].keys() and all(torch.equal(own[0][key], own[1][key]) for key in own[0])
-    assert bool(own[0]) == (name not in ("born-again", "born-again random"))
+    assert bool(own[0]) == (name != "born-again random")
     assert str(states[0]["optimizer"]) == str(states[1]["optimizer"])
 
 
@@ -159,7 +156,7 @@ def test_a_run_goes_on_with_the_method_that_it_began_with(tool: ModuleType, data
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["head", "born-again"])
 def test_two_processes(name: str, data: Path, tmp_path: Path) -> None:
-    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "tools/train.py"]
     command += ["--config", "configs/train/tiny.yaml", "--distill", name, f"data.folder={data}", f"out={tmp_path}"]
     command += ["optim.steps=3", *SMALL, *(["distill.teacher=ema"] if name == "born-again" else [])]
