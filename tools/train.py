@@ -1,4 +1,7 @@
-"""Train a grounding network: python tools/train.py --config configs/train/tiny.yaml [--resume] [key=value …]"""
+"""Train a grounding network: python tools/train.py --config configs/train/tiny.yaml [--resume] [key=value …]
+
+With a teacher: --distill NAME (a YAML of configs/distill) [distill.key=value …]
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,20 @@ from rich.logging import RichHandler
 from tsp3d.data import PreparedScenes
 from tsp3d.data.annotated import SceneSet
 from tsp3d.data.datasets import open_dataset
+from tsp3d.distill.methods import build_method, load_distill_config
+from tsp3d.models.config import load_model_config, model_config
+from tsp3d.models.net import GroundingNet
 from tsp3d.sparse import keep_freed_memory
 from tsp3d.training import TrainConfig, load_train_config, train
 
 
 def main(
-    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = (), /, *, config: Path, resume: bool = False
+    overrides: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    *,
+    config: Path,
+    resume: bool = False,
+    distill: str = "",
 ) -> None:
     """Train a grounding network on prepared scenes.
 
@@ -29,13 +40,14 @@ def main(
         overrides: key=value changes of the configuration, e.g. optim.lr=1e-3 data.folder=data/synth.
         config: YAML file of configs/train.
         resume: continue the run of this name from its newest checkpoint.
+        distill: name of a configuration of configs/distill, or the path of one.
     """
     terminal = [RichHandler(show_path=False)] if sys.stderr.isatty() else None  # rich would wrap lines in a file
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=terminal)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loader's workers are forked
     keep_freed_memory()
     try:
-        settings = load_train_config(config, overrides)
+        settings = load_train_config(config, [*overrides, *([f"distill={distill}"] if distill else [])])
         if settings.threads:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
@@ -44,7 +56,10 @@ def main(
         val_scenes = None
         if settings.log.validate_every:
             val_scenes = open_split(settings, settings.data.val_split, settings.data.val_annotations)
-        result = train(settings, net, scenes, val_scenes, resume)
+        teaching = None
+        if settings.distill:
+            teaching = build_method(load_distill_config(settings.distill, settings.distill_overrides), net)
+        result = train(settings, net, scenes, val_scenes, resume, teaching=teaching)
     except (FileNotFoundError, FileExistsError, ValueError) as error:
         raise SystemExit(f"train: {error}") from error
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
@@ -58,11 +73,8 @@ def open_split(settings: TrainConfig, split: str, annotations: str) -> SceneSet:
     return open_dataset(data.dataset, data.folder, split, annotations, data.skip_missing, data.tokens)
 
 
-def build_net(path: str, overrides: list[str]) -> torch.nn.Module:
+def build_net(path: str, overrides: list[str]) -> GroundingNet:
     """A network with fresh weights from a model YAML (or the config.json of a weights folder) and key=value changes."""
-    from tsp3d.models.config import load_model_config, model_config
-    from tsp3d.models.net import GroundingNet
-
     base = load_model_config(path)
     changes = OmegaConf.from_dotlist(overrides)
     return GroundingNet(model_config(OmegaConf.to_container(OmegaConf.merge(base.to_dict(), changes))))  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ def room(seed: int = 0, points: int = 3000) -> GroundingBatch:
         boxes=boxes, classes=classes, colors=colors,
         targets=[torch.tensor([0]), torch.tensor([1]), torch.tensor([2]), torch.tensor([0])],
         anchors=[none, torch.tensor([0]), none, torch.tensor([2])],
-        meta=[{}] * 4,
+        meta=[{}] * 4, scene_ids=["a", "b"],
     )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ class GroundingBatch:
     """Q tensors int64, indices of the other objects mentioned."""
     meta: list[dict[str, Any]]
     """Q dicts: ``kind`` ("sentence", "detection", "absent"), ``scene_id`` and what the dataset says of the sentence."""
+    scene_ids: list[str]
+    """B names of the scenes; with an index into a scene's objects, which augmentation keeps, they name an object."""
 
     @property
     def num_scenes(self) -> int:
@@ -83,6 +85,7 @@ def collate(samples: Sequence[SceneSample]) -> GroundingBatch:
         targets=[torch.tensor(query.targets, dtype=torch.int64) for _, _, query in queries],
         anchors=[torch.tensor(query.anchors, dtype=torch.int64) for _, _, query in queries],
         meta=[{**query.meta, "scene_id": scene_id} for _, scene_id, query in queries],
+        scene_ids=[sample.scene_id for sample in samples],
     )
 
 

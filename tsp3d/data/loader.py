@@ -38,6 +38,8 @@ class DataConfig:
     val_split: str = "val"
     scenes_per_step: int = 2
     sentences_per_scene: int = 16
+    sentence_share: float = 1.0
+    """Share of each scene's sentences that training may use, at least one: the same always, evenly spread."""
     bare_scenes: int = 0
     """Further scenes of a step without sentences: their objects alone train the backbone, at a fifth of the cost."""
     points_per_scene: int = 40_000
@@ -84,7 +86,8 @@ class TrainingSamples(Dataset[SceneSample]):
 
     def _choose(self, sample: SceneSample, rng: np.random.Generator) -> tuple[Query, ...]:
         config = self.config
-        usable = list(sample.queries)
+        share = config.sentence_share
+        usable = [query for i, query in enumerate(sample.queries) if not i or int(i * share) > int((i - 1) * share)]
         if rng.random() < config.mirror_probability:
             usable = [query for query in usable if not query.view_dependent] or usable
         queries = [usable[i] for i in rng.permutation(len(usable))[: config.sentences_per_scene]]

@@ -69,6 +69,8 @@ class HeadOutput:
     completion: VoxelLogits | None = None
     trace: dict[str, Tensor] = field(default_factory=dict)
     """Per stage the coordinates (N, 4) [sentence, x, y, z] in base voxels that were left."""
+    features: Tensor | None = None
+    """(N, C) of the voxels, before the sentence token joins them."""
 
 
 class Fuse(nn.Module):
@@ -183,7 +185,7 @@ class GroundingHead(nn.Module):
         said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
         backbone = features_at(levels[0], x, scene) if self.match is not None else None
         at, boxes, logits = self.boxes(x, backbone, said, query)
-        return HeadOutput(at, query, boxes, logits, keep, completion, trace)
+        return HeadOutput(at, query, boxes, logits, keep, completion, trace, x.feats)
 
     def begin(self, coarse: SparseTensor) -> SparseTensor:
         """Level 2 after the attention among its voxels, which no sentence enters: once serves all of a scene's."""

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d import losses as L
 from tsp3d import sparse
 from tsp3d.files import replacing, write_text
 from tsp3d.sparse import SparseTensor
@@ -22,14 +21,14 @@ from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
 from .decode import best_boxes
-from .head import Focus, GroundingHead, HeadOutput, VoxelLogits
+from .head import GroundingHead, HeadOutput
+from .supervision import TrainingOutputs, assign, completion_loss, head_losses, pruning_losses, targets_of
 from .text import TextFeatures, build_text_encoder, load_text_encoder
 
 if TYPE_CHECKING:
     from tsp3d.data.collate import GroundingBatch
 
 RGB_MEAN = (109.8 / 256, 97.2 / 256, 83.8 / 256)
-MIN_INSIDE = 8  # a sentence without a target must not outweigh those that have one
 SENTENCES_AT_ONCE = 32  # at inference, to bound memory
 
 
@@ -202,82 +201,37 @@ class GroundingNet(nn.Module):
                 losses["text"] = self.config.loss.text * F.cross_entropy(logits, target, ignore_index=-1)
         return losses
 
-    def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
-        """All training losses of a batch of scenes with their sentences; "total" is their weighted sum."""
-        voxels = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
-        levels = self._levels(voxels)
+    def forward_training(self, batch: GroundingBatch, supervised: bool = True) -> TrainingOutputs:
+        """Runs a batch of scenes with their sentences, and keeps what losses are made of.
+
+        Args:
+            supervised: False keeps the sentences' boxes out of it: pruning goes by score alone and nothing is assigned,
+                which is how a teacher runs, and a student that is told no boxes.
+        """
+        levels = self._levels(self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes)))
         text = self._text(batch.texts)
-        focus, boxes, box_query = self._focus(batch)
+        targets = targets_of(batch) if supervised else None
+        focus = targets.focus if targets else None
         out = self.head(levels, text.tokens, text.lengths, batch.text_scene, focus)
-        losses = self._head_losses(out, boxes, box_query, len(batch.texts))
-        losses |= self._pruning_losses(out, focus, len(batch.texts))
+        return TrainingOutputs(levels, text, out, targets, assign(self.config.head, out, targets) if targets else None)
+
+    def losses_of(self, outputs: TrainingOutputs, batch: GroundingBatch) -> dict[str, Tensor]:
+        """The losses of a batch that :meth:`forward_training` ran with its boxes; "total" is their weighted sum."""
+        targets, assigned, out = outputs.targets, outputs.assigned, outputs.head
+        if targets is None or assigned is None:
+            raise ValueError("losses_of needs outputs of forward_training(batch, supervised=True)")
+        losses = head_losses(self.config, out, assigned, targets.boxes, len(batch.texts))
+        losses |= pruning_losses(self.config, out, targets.focus, len(batch.texts))
         if out.completion is not None:
-            losses["completion"] = self.config.loss.completion * self._completion_loss(out.completion, boxes, box_query)
+            losses["completion"] = completion_loss(self.config, out.completion, targets)
         if self.auxiliary is not None:
-            losses |= self._auxiliary_losses(batch, levels, text.sentence)
+            losses |= self._auxiliary_losses(batch, outputs.levels, outputs.text.sentence)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
 
-    def _focus(self, batch: GroundingBatch) -> tuple[Focus, Tensor, Tensor]:
-        """-> the regions to keep, and the target boxes (M, 6) with the sentence (M,) of each."""
-        device = batch.xyz.device
-        scenes = batch.text_scene.tolist()
-
-        def gather(chosen: list[Tensor]) -> tuple[Tensor, Tensor]:
-            rows = [batch.boxes[s][c.to(batch.boxes[s].device)] for s, c in zip(scenes, chosen, strict=True)]
-            query = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r) for r in rows]))
-            return torch.cat(rows).to(device), query.to(device)
-
-        boxes, box_query = gather(batch.targets)
-        region, region_query = gather([torch.cat([t, a]) for t, a in zip(batch.targets, batch.anchors, strict=True)])
-        everything, scene_query = gather([torch.arange(len(batch.boxes[s])) for s in scenes])
-        focus = Focus(boxes[:, :3], box_query, region[:, :3], region_query, everything[:, :3], scene_query)
-        return focus, boxes, box_query
-
-    def _head_losses(self, out: HeadOutput, boxes: Tensor, box_query: Tensor, sentences: int) -> dict[str, Tensor]:
-        config = self.config.head
-        assigned = L.nearest_assignment(
-            out.positions, out.query, boxes, box_query, config.positives, config.positive_margin
-        )
-        positive = (assigned >= 0).nonzero().squeeze(1)
-        count = max(len(positive), 1)
-        target = torch.zeros_like(out.logits)
-        if len(positive):
-            predicted, true = out.boxes[positive], boxes[assigned[positive]]
-            box = L.diou_loss(predicted, true).mean()
-            quality = (1 + L.paired_iou(predicted.detach(), true)) / 2 if config.quality else 1.0
-            target[positive] = quality
-        else:
-            box = out.boxes.sum() * 0.0
-        per_voxel = L.quality_focal_loss(out.logits, target) if config.quality else L.focal_loss(out.logits, target)
-        weight = self.config.loss
-        losses = {"box": weight.box * box, "score": weight.score * per_voxel.sum() / count}
-        if weight.rank > 0:
-            losses["rank"] = weight.rank * L.rank_loss(out.logits, out.query, assigned >= 0, sentences)
-        return losses
-
-    def _pruning_losses(self, out: HeadOutput, focus: Focus, sentences: int) -> dict[str, Tensor]:
-        pruning = self.config.pruning
-        losses = {}
-        for level, kept in out.keep.items():
-            centers, query = (focus.region_centers, focus.region_query)
-            if level == 2 and pruning.scene_level:
-                centers, query = focus.scene_centers, focus.scene_query
-            inside = L.inside_cubes(kept.positions, kept.query, centers, query, pruning.cube_sides[level - 1]).float()
-            # Focal over the number of voxels inside, per sentence, a third per level, mean over sentences.
-            per_voxel = L.focal_loss(kept.logits, inside)
-            total = per_voxel.new_zeros(sentences).index_add(0, kept.query, per_voxel)
-            number = per_voxel.new_zeros(sentences).index_add(0, kept.query, inside)
-            number = number.clamp(min=MIN_INSIDE)
-            losses[f"keep{level}"] = self.config.loss.keep * (total / number).mean() / 3
-        return losses
-
-    def _completion_loss(self, found: VoxelLogits, boxes: Tensor, box_query: Tensor) -> Tensor:
-        assigned = L.nearest_assignment(
-            found.positions, found.query, boxes, box_query, self.config.completion.positives
-        )
-        target = (assigned >= 0).to(found.logits.dtype)
-        return L.focal_loss(found.logits, target).sum() / target.sum().clamp(min=1)
+    def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        """All training losses of a batch of scenes with their sentences; "total" is their weighted sum."""
+        return self.losses_of(self.forward_training(batch), batch)
 
     # ---- files
 

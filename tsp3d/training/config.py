@@ -67,6 +67,10 @@ class TrainConfig:
     """``key=value`` changes of the model's configuration, e.g. ``pruning.enabled=false``."""
     stage: str = "grounding"
     """"grounding" trains on sentences (``net.losses``), "detection" on objects alone (``net.detection_losses``)."""
+    distill: str = ""
+    """A teacher's method: name of a YAML in ``configs/distill``, or its path; "" for none."""
+    distill_overrides: list[str] = field(default_factory=list)
+    """``key=value`` changes of that configuration, e.g. ``control=random``."""
     init_from: str = ""
     """Weights to start from: a run's folder (all of them), a folder of ``save_pretrained`` or a safetensors file."""
     strict: bool = True
@@ -92,7 +96,7 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
 
     Args:
         overrides: ``key=value`` with dotted keys, e.g. ``optim.lr=1e-3``; ``model.key=value`` changes the model's
-            configuration (it is added to ``model_overrides``).
+            configuration (it is added to ``model_overrides``), ``distill.key=value`` the distillation's.
 
     Raises:
         FileNotFoundError: no such file.
@@ -105,14 +109,19 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
         for item in overrides:
             if "=" not in item:
                 raise ValueError(f"override {item!r} has no '='; write key=value, e.g. optim.lr=1e-3")
-        own = [item for item in overrides if not item.startswith("model.")]
+        own = [item for item in overrides if not item.startswith(("model.", "distill."))]
         config = OmegaConf.to_object(OmegaConf.merge(merged, OmegaConf.from_dotlist(own)))
     except (OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"training configuration {path} with {list(overrides)}: {error}") from error
     assert isinstance(config, TrainConfig)
     config.model_overrides += [item.removeprefix("model.") for item in overrides if item.startswith("model.")]
+    config.distill_overrides += [item.removeprefix("distill.") for item in overrides if item.startswith("distill.")]
     if config.stage not in ("grounding", "detection"):
         raise ValueError(f"stage is {config.stage!r}; it must be 'grounding' or 'detection'")
+    if config.distill and config.stage != "grounding":
+        raise ValueError(f"distill={config.distill} needs stage=grounding: the methods teach what sentences mean")
+    if config.distill_overrides and not config.distill:
+        raise ValueError(f"distill.{config.distill_overrides[0]}: which method? pass --distill NAME")
     if config.optim.precision not in ("auto", "no", "bf16", "fp16"):
         raise ValueError(f"optim.precision is {config.optim.precision!r}; it must be auto, no, bf16 or fp16")
     return config

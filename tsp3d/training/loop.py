@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from tsp3d.training.optim import AveragedWeights, build_optimizer, freeze, progr
 from tsp3d.training.record import Recorder
 from tsp3d.training.validate import validate
 
+if TYPE_CHECKING:
+    from tsp3d.distill.base import Method
+
 log = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 20
@@ -37,17 +40,22 @@ MAX_BAD_STEPS = 20
 
 
 class StageLosses(nn.Module):
-    """A network as a module whose forward pass gives the losses of a stage, which is what accelerate wraps."""
+    """A network as a module whose forward pass gives the losses of a stage, which is what accelerate wraps.
 
-    def __init__(self, net: nn.Module, stage: str) -> None:
+    Args:
+        teaching: a distillation method, which then gives the losses.
+    """
+
+    def __init__(self, net: nn.Module, stage: str, teaching: Method | None = None) -> None:
         super().__init__()
         self.net = net
+        self.teaching = teaching
         self.method: Callable[[GroundingBatch], dict[str, Tensor]]
         self.method = net.detection_losses if stage == "detection" else net.losses  # type: ignore[assignment]
 
     def forward(self, batch: GroundingBatch) -> dict[str, Tensor]:
         """Losses by name, "total" among them."""
-        return self.method(batch)
+        return self.method(batch) if self.teaching is None else self.teaching(self.net, batch)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ def train(
     val_scenes: SceneSet | None = None,
     resume: bool = False,
     on_step: Callable[[int], None] | None = None,
+    teaching: Method | None = None,
 ) -> TrainResult:
     """Train ``net`` in place and export its averaged weights to ``<out>/<name>/export``.
 
@@ -77,6 +86,7 @@ def train(
         scenes, val_scenes: training data, and data for quick validation (None: no validation).
         resume: continue from the newest checkpoint of ``<out>/<name>``, if there is one.
         on_step: called after each step with the number of steps done.
+        teaching: a distillation method for ``net``, trained beside it and left out of what is exported.
 
     Raises:
         FileExistsError: the run has checkpoints and ``resume`` is False.
@@ -93,13 +103,17 @@ def train(
             log.info("init_from: %s", note)
     freeze(net, config.freeze)
     net.to(accelerator.device)
-    model, optimizer = accelerator.prepare(StageLosses(net, config.stage), build_optimizer(net, config.optim))
+    if teaching is not None:
+        teaching.to(accelerator.device)
+        teaching.prepare(net, scenes)  # type: ignore[arg-type]
+    optimizer = build_optimizer(net, config.optim, teaching)
+    model, optimizer = accelerator.prepare(StageLosses(net, config.stage, teaching), optimizer)
     averaged = AveragedWeights(net, config.optim.ema) if config.optim.ema > 0 else None
 
     step, elapsed_before = 0, 0.0
     if state is not None:
         step, elapsed_before = int(state["step"]), float(state["elapsed"])
-        _restore(state, net, optimizer, averaged, accelerator)
+        _restore(state, net, teaching, optimizer, averaged, accelerator)
         if state["scenes"] != len(scenes):
             log.warning("%d scenes now, %d before: the order of the scenes changes", len(scenes), state["scenes"])
     samples = TrainingSamples(scenes, config.data, config.seed, sentences=config.stage == "grounding")
@@ -123,7 +137,7 @@ def train(
         def save() -> None:
             if accelerator.is_main_process:
                 elapsed = elapsed_before + time.monotonic() - begin
-                state = _state(step, elapsed, net, optimizer, averaged, accelerator, len(scenes), config)
+                state = _state(step, elapsed, net, teaching, optimizer, averaged, accelerator, len(scenes), config)
                 save_checkpoint(checkpoints, step, state, config.log.keep_checkpoints)
 
         for batch in loader:
@@ -143,6 +157,8 @@ def train(
                 bad_steps = 0
                 if averaged is not None:
                     averaged.update(net)
+                if teaching is not None:
+                    teaching.after_step(net)  # type: ignore[arg-type]
             else:
                 bad_steps += 1
                 log.warning("step %d: gradient norm is %s; the step is left out", step, norm)
@@ -257,6 +273,7 @@ def _state(
     step: int,
     elapsed: float,
     net: nn.Module,
+    teaching: Method | None,
     optimizer: Any,
     averaged: AveragedWeights | None,
     accelerator: Accelerator,
@@ -268,6 +285,7 @@ def _state(
         "elapsed": elapsed,
         "scenes": scenes,
         "net": net.state_dict(),
+        "teaching": teaching.state_dict() if teaching is not None else None,
         "optimizer": optimizer.optimizer.state_dict(),
         "averaged": averaged.state_dict() if averaged is not None else None,
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
@@ -276,10 +294,20 @@ def _state(
 
 
 def _restore(
-    state: dict[str, Any], net: nn.Module, optimizer: Any, averaged: AveragedWeights | None, accelerator: Accelerator
+    state: dict[str, Any],
+    net: nn.Module,
+    teaching: Method | None,
+    optimizer: Any,
+    averaged: AveragedWeights | None,
+    accelerator: Accelerator,
 ) -> None:
     try:
         net.load_state_dict(state["net"])
+        taught = state.get("teaching")
+        if (taught is None) != (teaching is None):
+            raise ValueError(f"it was trained {'without' if taught is None else 'with'} a distillation method")
+        if teaching is not None and taught is not None:
+            teaching.load_state_dict(taught)
         optimizer.optimizer.load_state_dict(state["optimizer"])
         if averaged is not None and state["averaged"] is not None:
             averaged.load_state_dict(state["averaged"])

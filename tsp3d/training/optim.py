@@ -30,10 +30,15 @@ def freeze(net: nn.Module, prefixes: list[str]) -> int:
     return count
 
 
-def build_optimizer(net: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters. Vectors (biases, norms) do not decay, the text encoder has its own rate."""
+def build_optimizer(net: nn.Module, config: OptimConfig, beside: nn.Module | None = None) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters. Vectors (biases, norms) do not decay, the text encoder has its own rate.
+
+    Args:
+        beside: a module that is trained with the network.
+    """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
+    more = [] if beside is None else [(f"beside.{name}", parameter) for name, parameter in beside.named_parameters()]
+    for name, parameter in [*net.named_parameters(), *more]:
         if parameter.requires_grad:
             # A convolution's bias is (1, C): one row is as good as a vector.
             decays = parameter.ndim >= 2 and parameter.shape[0] > 1
