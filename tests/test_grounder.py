@@ -14,7 +14,7 @@ import torch
 import tsp3d
 from tsp3d.grounder import clean_text, find_weights, pick_device
 from tsp3d.io.write import replacing
-from tsp3d.results import document, dumps, scan_to_json, slug, unique_prefixes, write_json
+from tsp3d.results import document, dumps, runs, scan_to_json, slug, unique_prefixes, write_json
 
 
 @dataclass
@@ -101,6 +101,26 @@ def test_not_found_says_how_near_it_was(grounder: tsp3d.Grounder):
     assert not result.found and result.boxes == () and result.best_score == pytest.approx(0.1)
     assert grounder.ground(scan, "a unicorn", min_score=0.0).found
     assert not grounder.ground(scan, "red", min_score=0.95).found
+
+
+def test_masks_are_those_of_the_boxes_kept(grounder: tsp3d.Grounder, tmp_path):
+    xyz, rgb = points()
+    scene = grounder.encode(tsp3d.Scan(xyz, rgb))
+    plain = grounder.ground(scene, "red", top_k=3)
+    assert plain.mask is None and "mask" not in plain.to_json()["boxes"][0]
+    asked = []
+
+    def masks(encoded, raw, which):
+        asked.append(which)
+        return [torch.tensor([0, 1, 2, 7, 9, 10])[: 6 - k] for k in which]
+
+    grounder.network.masks = masks  # type: ignore[attr-defined]
+    result = grounder.ground(scene, "red", top_k=3)
+    assert asked == [[0, 1]] and len(result.masks) == 2  # the third scores too little
+    assert result.mask is not None and result.mask.tolist() == [0, 1, 2, 7, 9, 10]
+    assert [box["mask"] for box in result.to_json()["boxes"]] == [[0, 3, 7, 1, 9, 2], [0, 3, 7, 1, 9, 1]]
+    assert grounder.ground(scene, "none").mask is None and len(asked) == 1
+    assert runs([]) == [] and runs([4]) == [4, 1]
 
 
 def test_scan_without_colour(grounder: tsp3d.Grounder):

@@ -20,7 +20,7 @@ from tsp3d.data.datasets import Kind, open_dataset
 from tsp3d.evaluation import evaluate_grounding, evaluate_multi, measure_speed, write_report
 from tsp3d.evaluation.protocols import spread
 from tsp3d.evaluation.published import paper_table
-from tsp3d.evaluation.report import groups_table
+from tsp3d.evaluation.report import groups_table, masks_table
 from tsp3d.grounder import find_weights, pick_device
 from tsp3d.models.net import GroundingNet
 
@@ -92,7 +92,8 @@ def main(args: Args) -> None:
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     path = write_report(result, args.out)["report.md"]
-    Console().print(Markdown(paper_table(args.dataset, result.groups, result.timings) + groups_table(result.groups)))
+    tables = paper_table(args.dataset, result.groups, result.timings), groups_table(result.groups)
+    Console().print(Markdown("\n".join([*tables, masks_table(result.masks)])))
     print(f"report: {path}")
 
 

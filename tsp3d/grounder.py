@@ -223,8 +223,9 @@ class Grounder:
         good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
         best = float(scores[good].max(initial=0.0))
         good &= scores >= min_score
-        order = np.argsort(-scores[good], kind="stable")
-        boxes, scores = boxes[good][order], scores[good][order]
+        kept = np.flatnonzero(good)
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        boxes, scores = boxes[kept], scores[kept]
         frame = scene.scan.input_frame
         rows = frame.boxes_to_input(boxes)
         return Grounding(
@@ -235,7 +236,13 @@ class Grounder:
             best_score=best,
             timings_ms={"encode": scene.encode_ms, "ground": ground_ms, "total": scene.encode_ms + ground_ms},
             trace=getattr(raw, "trace", None),
+            masks=self._masks(scene, raw, kept.tolist()),
         )
+
+    def _masks(self, scene: Scene, raw: Any, kept: list[int]) -> tuple[np.ndarray, ...]:
+        predict = getattr(self.network, "masks", None)
+        masks = predict(scene.encoded, raw, kept) if predict is not None and kept else None
+        return tuple(mask.cpu().numpy() for mask in masks or ())
 
     def _now(self) -> float:
         if self.device.type == "cuda":

@@ -58,6 +58,14 @@ class Grounding:
     """``encode`` (the scan, shared by its sentences), ``ground`` (this sentence), ``total``."""
     trace: Any = None
     """What the network kept at each level, if it says."""
+    masks: tuple[Any, ...] = ()
+    """For each box the points of its object: indices (int64, ascending) into ``Scan.xyz``. Empty where the weights have
+    no mask head: they give boxes alone."""
+
+    @property
+    def mask(self) -> Any:
+        """The points of the best box's object, or None where nothing was found or the weights have no mask head."""
+        return self.masks[0] if self.masks else None
 
     @property
     def found(self) -> bool:
@@ -69,9 +77,20 @@ class Grounding:
         return {
             "text": self.text,
             "found": self.found,
-            "boxes": [box.to_json() for box in self.boxes],
+            "boxes": [
+                {**box.to_json(), **({"mask": runs(self.masks[rank])} if self.masks else {})}
+                for rank, box in enumerate(self.boxes)
+            ],
             "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
         }
+
+
+def runs(indices: Any) -> list[int]:
+    """Ascending indices (n,) as runs: ``[start, length, start, length, …]``."""
+    indices = np.asarray(indices, dtype=np.int64)
+    starts = np.flatnonzero(np.diff(indices, prepend=-2) != 1)
+    lengths = np.diff(starts, append=len(indices))
+    return np.stack([indices[starts], lengths], axis=1).ravel().tolist()
 
 
 def scan_to_json(
@@ -118,6 +137,7 @@ def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()
     for name in ("text", "score", f"centre ({unit})", f"size ({unit})", "ms"):
         table.add_column(name, justify="left" if name == "text" else "right", overflow="fold")
     for grounding in result.groundings:
+        points = [f" ({len(mask):,} points)" for mask in grounding.masks] or [""] * len(grounding.boxes)
         total = f"{grounding.timings_ms.get('total', 0.0):.0f}"
         if not grounding.found:
             table.add_row(escape(grounding.text), f"not found (best {grounding.best_score:.2f})", "", "", total)
@@ -125,8 +145,9 @@ def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()
             centre, size = (", ".join(f"{v:.4g}" for v in values) for values in (box.center, box.size))
             first = rank == 0
             table.add_row(
-                escape(grounding.text) if first else "", f"{box.score:.2f}", centre, size, total if first else ""
-            )
+                escape(grounding.text) if first else "", f"{box.score:.2f}{points[rank]}", centre, size,
+                total if first else "",
+            )  # fmt: skip
     console.print(table)
     for path in files:
         console.print(f"  {escape(str(path))}", highlight=False)

@@ -88,7 +88,7 @@ def evaluate_multi(
         queries_per_scene=queries_per_scene, batch=batch, top_k=top_k, points=points, color=color, device=device,
         progress=progress,
     ):  # fmt: skip
-        done = [_row(*answer, min_score) for answer in answers]
+        done = [_row(*answer[:3], min_score) for answer in answers]
         rows += done
         metric.update([row["f1"] for row in done], [row["eval_type"] for row in done])
         for row in done:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tsp3d.evaluation.metrics import THRESHOLDS
 from tsp3d.evaluation.protocols import Evaluation
 from tsp3d.evaluation.published import paper_table
 from tsp3d.files import write_text
@@ -42,6 +43,7 @@ def markdown(result: Evaluation) -> str:
     parts.append(MULTIPLE if several else SINGLE)
     parts.append(paper_table(result.dataset, result.groups, result.timings))
     parts.append(groups_table(result.groups))
+    parts.append(masks_table(result.masks))
     parts.append(f"Expected calibration error of the score (IoU > 0.25): {result.calibration_error:.3f}\n")
     parts.append("" if several else _errors(result.rows))
     if result.timings:
@@ -64,6 +66,16 @@ def groups_table(groups: dict[str, dict[str, float]]) -> str:
     columns = [key for key in COLUMNS if any(key in row for row in groups.values())]
     lines = ["| group | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(_number(row, key) for key in columns) + " |" for name, row in groups.items()]
+    return "\n".join(lines) + "\n"
+
+
+def masks_table(masks: dict[str, dict[str, float]]) -> str:
+    """Markdown of the masks' measures; "" without masks."""
+    if not masks:
+        return ""
+    lines = ["## Masks\n", "Of the best box of each query, over the scan's points (%).\n"]
+    lines += ["| | mIoU | " + " | ".join(f"acc@{t:g}" for t in THRESHOLDS) + " |", "|---" * 4 + "|"]
+    lines += [f"| {name} | " + " | ".join(f"{v:.2f}" for v in row.values()) + " |" for name, row in masks.items()]
     return "\n".join(lines) + "\n"
 
 

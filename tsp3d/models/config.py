@@ -104,6 +104,20 @@ class HeadConfig:
 
 
 @dataclass
+class MaskConfig:
+    """Logits of the points in a predicted box: does each belong to the object?"""
+
+    enabled: bool = False
+    hidden: int = 32
+    enlarge: float = 0.1
+    """A box is looked at with so much of its size more on each side…"""
+    margin: float = 0.05
+    """…and so many metres."""
+    train_voxels: int = 2048
+    """In training at most this many voxels of a box, drawn at random; 0 for all."""
+
+
+@dataclass
 class AuxiliaryConfig:
     """Training-only losses on the backbone: class by alignment with the text encoder, and boxes, for every object."""
 
@@ -121,6 +135,7 @@ class LossWeights:
     """Softmax over a sentence's voxels: the share that its positives have."""
     keep: float = 1.0
     completion: float = 1.0
+    mask: float = 1.0
     auxiliary: float = 1.0
     text: float = 0.5
 
@@ -150,6 +165,7 @@ class ModelConfig:
     pruning: PruningConfig = field(default_factory=PruningConfig)
     completion: CompletionConfig = field(default_factory=CompletionConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
     auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
     loss: LossWeights = field(default_factory=LossWeights)
     compat: CompatConfig = field(default_factory=CompatConfig)

@@ -10,7 +10,9 @@ CANDIDATES = 512  # of the voxels that several boxes are chosen from
 VOTERS = 256
 
 
-def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_iou: float) -> tuple[Tensor, Tensor]:
+def best_boxes(
+    logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_iou: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """The best boxes of one sentence, best first, without those that overlap a better one by ``nms_iou``.
 
     Args:
@@ -21,7 +23,7 @@ def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_i
             that mass, which knows the rivals, and the best score among them, which knows the fit.
 
     Returns:
-        boxes (k, 6) and scores (k,) in 0..1.
+        boxes (k, 6), scores (k,) in 0..1, and the row (k,) int64 of the voxel that stands for each.
     """
     count = VOTERS if vote_iou > 0 else 1 if top_k == 1 else CANDIDATES
     order = logits.argsort(descending=True, stable=True)[:count]
@@ -39,4 +41,4 @@ def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_i
         kept = rank.argmax(0, keepdim=True) if len(rank) else order
     else:
         kept = sparse.nms_3d(boxes, rank, nms_iou)[:top_k]
-    return boxes[kept], scores[kept]
+    return boxes[kept], scores[kept], order[kept]

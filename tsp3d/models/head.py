@@ -63,6 +63,8 @@ class HeadOutput:
     """(N, 6) centre and full size in metres."""
     logits: Tensor
     """(N,) score logits."""
+    fused: Tensor
+    """(N, C) voxel and sentence together, what boxes and scores are read from."""
     keep: dict[int, VoxelLogits] = field(default_factory=dict)
     """Keep logits (positive = keep) of levels 2 and 1."""
     completion: VoxelLogits | None = None
@@ -180,12 +182,12 @@ class GroundingHead(nn.Module):
         query = x.coords[:, 0].long()
         said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
         backbone = features_at(levels[0], x, scene) if self.match is not None else None
-        at, boxes, logits = self.boxes(x, backbone, said, query)
-        return HeadOutput(at, query, boxes, logits, keep, completion, trace)
+        at, boxes, logits, fused = self.boxes(x, backbone, said, query)
+        return HeadOutput(at, query, boxes, logits, fused, keep, completion, trace)
 
     def boxes(
         self, x: SparseTensor, backbone: Tensor | None, said: Tensor, query: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A box for each voxel.
 
         Args:
@@ -193,7 +195,7 @@ class GroundingHead(nn.Module):
             said: (Q, 2C) sentence tokens after the attention stacks, then before; ``query`` (N,) that of each voxel.
 
         Returns:
-            positions (N, 3) and boxes (N, 6) in metres, score logits (N,).
+            positions (N, 3) and boxes (N, 6) in metres, score logits (N,), and the fused features (N, C) behind both.
         """
         sentence = said[:, : x.feats.shape[1]]
         fused = self.fuse(x.replace(torch.cat([x.feats, sentence[query]], 1)))
@@ -204,7 +206,7 @@ class GroundingHead(nn.Module):
         at = positions(x, self.config.voxel_size, self._half)
         raw = self.bbox_conv(x).feats
         boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
-        return at, boxes, self.cls_conv(x).feats[:, 0]
+        return at, boxes, self.cls_conv(x).feats[:, 0], x.feats
 
     def _place(self, at: Tensor) -> Place:
         return Place(at, self.pos_embed(at))

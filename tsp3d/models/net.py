@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
 from .decode import best_boxes
 from .head import Focus, GroundingHead, HeadOutput, VoxelLogits
+from .mask import MaskHead, MaskScene, mask_loss
 from .text import TextFeatures, build_text_encoder, load_text_encoder
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 RGB_MEAN = (109.8 / 256, 97.2 / 256, 83.8 / 256)
 MIN_INSIDE = 8  # a sentence without a target must not outweigh those that have one
 SENTENCES_AT_ONCE = 32  # at inference, to bound memory
+MASKS_OF_A_SENTENCE = 3  # boxes of a sentence whose masks a training step looks at
+MASK_IOU = 0.25  # a box that overlaps no object by more has no mask to learn
 
 
 @dataclass
@@ -40,6 +44,8 @@ class EncodedScene:
     levels: list[SparseTensor]
     points: int
     voxels: int
+    mask: MaskScene | None = None
+    """What a mask head needs beside."""
 
 
 @dataclass
@@ -50,6 +56,8 @@ class RawGrounding:
     """(k, 6) centre and full size in metres."""
     scores: Tensor
     """(k,) in 0..1."""
+    features: Tensor
+    """(k, C) fused features of the voxels that the boxes are from."""
     trace: dict[str, Tensor] = field(default_factory=dict)
     """Voxels (N, 3) in metres (centres) that each stage kept."""
 
@@ -73,17 +81,21 @@ class GroundingNet(nn.Module):
         self.text_projector = nn.Sequential(nn.Linear(self.text_encoder.dim, dim), nn.LayerNorm(dim, eps=1e-12))
         self.text_dropout = nn.Dropout(config.fusion.dropout)
         self.head = GroundingHead(config)
+        self.mask = MaskHead(config.mask, dim, config.voxel_size) if config.mask.enabled else None
         self.auxiliary = AuxiliaryHeads(config.auxiliary, dim) if config.auxiliary.enabled else None
 
     # ---- inputs
 
-    def _voxelize(self, xyz: Tensor, rgb: Tensor | None, batch: Tensor | None, scenes: int) -> SparseTensor:
+    def _voxelize(
+        self, xyz: Tensor, rgb: Tensor | None, batch: Tensor | None, scenes: int
+    ) -> tuple[SparseTensor, Tensor]:
+        """-> voxels of xyz and colour, and the voxel (P,) of each point."""
         mean = xyz.new_tensor(RGB_MEAN) if self.config.compat.rgb_mean else xyz.new_full((3,), 0.5)
         scale = 255 / 256 if self.config.compat.rgb_256 else 1.0
         color = torch.zeros_like(xyz) if rgb is None else rgb.to(xyz.dtype) * scale - mean
         feats = torch.cat([xyz, color], 1)  # (P, 6)
         size, reduce = self.config.voxel_size, self.config.voxel_reduce
-        return sparse.voxelize(xyz, feats, size, batch=batch, batch_size=scenes, reduce=reduce)[0]
+        return sparse.voxelize(xyz, feats, size, batch=batch, batch_size=scenes, reduce=reduce)
 
     def _levels(self, voxels: SparseTensor) -> list[SparseTensor]:
         levels = self.vision_backbone(voxels)
@@ -115,8 +127,10 @@ class GroundingNet(nn.Module):
         if rgb is not None and rgb.shape != xyz.shape:
             raise ValueError(f"encode: rgb must be (N, 3) like xyz; got {tuple(rgb.shape)} for {tuple(xyz.shape)}")
         device = self.device
-        voxels = self._voxelize(xyz.to(device, torch.float32), None if rgb is None else rgb.to(device), None, 1)
-        return EncodedScene(self._levels(voxels), len(xyz), len(voxels.feats))
+        voxels, row = self._voxelize(xyz.to(device, torch.float32), None if rgb is None else rgb.to(device), None, 1)
+        levels = self._levels(voxels)
+        mask = self.mask.prepare(voxels, row, levels) if self.mask is not None else None
+        return EncodedScene(levels, len(xyz), len(voxels.feats), mask)
 
     @torch.inference_mode()
     def ground(
@@ -138,10 +152,29 @@ class GroundingNet(nn.Module):
         for q in range(sentences):
             rows = (out.query == q).nonzero().squeeze(1)
             vote = self.config.head.vote_iou
-            boxes, scores = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
+            boxes, scores, kept = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
             trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
-            results.append(RawGrounding(boxes, scores, trace))
+            results.append(RawGrounding(boxes, scores, out.fused[rows[kept]], trace))
         return results
+
+    @torch.inference_mode()
+    def masks(self, scene: EncodedScene, raw: RawGrounding, which: Sequence[int] | None = None) -> list[Tensor] | None:
+        """For each box of an answer, or for those at ``which``, the points of its object: indices (int64, ascending)
+        into what :meth:`encode` got. None where the weights have no mask head."""
+        self._check_eval("masks")
+        if self.mask is None or scene.mask is None:
+            return None
+        chosen = range(len(raw.boxes)) if which is None else which
+        wanted = torch.tensor(list(chosen), dtype=torch.long, device=self.device)
+        boxes, where = raw.boxes[wanted], torch.zeros_like(wanted)
+        region = self.mask.region(scene.mask, boxes, where.tolist())
+        inside = self.mask(scene.mask, region, boxes, where, raw.features[wanted]) > 0
+        result = []
+        for k in range(len(boxes)):
+            on = torch.zeros(scene.voxels, dtype=torch.bool, device=self.device)
+            on[region.rows[inside & (region.query == k)]] = True
+            result.append(on[scene.mask.row].nonzero().squeeze(1))
+        return result
 
     def _meters(self, coords: Tensor, stage: str) -> Tensor:
         """Voxel centres of a stage's coordinates (N, 3)."""
@@ -160,7 +193,7 @@ class GroundingNet(nn.Module):
 
     def detection_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
         """Losses of the backbone alone, on every object of the scenes; "total" is their weighted sum."""
-        voxels = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
+        voxels, _ = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
         losses = self._auxiliary_losses(batch, self._levels(voxels))
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
@@ -201,7 +234,7 @@ class GroundingNet(nn.Module):
 
     def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
         """All training losses of a batch of scenes with their sentences; "total" is their weighted sum."""
-        voxels = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
+        voxels, row = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
         levels = self._levels(voxels)
         text = self._text(batch.texts)
         focus, boxes, box_query = self._focus(batch)
@@ -210,10 +243,50 @@ class GroundingNet(nn.Module):
         losses |= self._pruning_losses(out, focus, len(batch.texts))
         if out.completion is not None:
             losses["completion"] = self.config.loss.completion * self._completion_loss(out.completion, boxes, box_query)
+        if self.mask is not None:
+            losses["mask"] = self._mask_loss(batch, self.mask.prepare(voxels, row, levels), out)
         if self.auxiliary is not None:
             losses |= self._auxiliary_losses(batch, levels, text.sentence)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
+
+    def mask_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        """The loss of the mask head alone: the rest runs as at inference, and learns nothing."""
+        if self.mask is None:
+            raise RuntimeError("this model has no mask head: set mask.enabled in its configuration")
+        training = self.training
+        self.eval()  # the boxes, and the features behind them, are those that the head will meet
+        with torch.no_grad():
+            voxels, row = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
+            levels, text = self._levels(voxels), self._text(batch.texts)
+            out = self.head(levels, text.tokens, text.lengths, batch.text_scene)
+        self.train(training)
+        loss = self._mask_loss(batch, self.mask.prepare(voxels, row, levels), out)
+        return {"mask": loss, "total": loss}
+
+    def _mask_loss(self, batch: GroundingBatch, scene: MaskScene, out: HeadOutput) -> Tensor:
+        """Of the best boxes of each sentence, right or wrong: a mask is that of the object which its box is on."""
+        assert self.mask is not None
+        boxes, features, scenes, objects = [], [], [], []
+        for q, b in enumerate(batch.text_scene.tolist()):
+            rows = (out.query == q).nonzero().squeeze(1)
+            logits, predicted = out.logits[rows].detach(), out.boxes[rows].detach()
+            best, _, kept = best_boxes(logits, predicted, MASKS_OF_A_SENTENCE, 0.25, self.config.head.vote_iou)
+            iou, hit = sparse.box_iou_3d(best, batch.boxes[b]).max(1)
+            good = iou > MASK_IOU
+            boxes.append(best[good])
+            features.append(out.fused[rows[kept[good]]])
+            objects.append(hit[good])
+            scenes += [b] * int(good.sum())
+        if not scenes:
+            return out.fused.sum() * 0.0
+        box, where = torch.cat(boxes), torch.tensor(scenes, dtype=torch.long, device=batch.xyz.device)
+        region = self.mask.region(scene, box, scenes, self.config.mask.train_voxels)
+        logits = self.mask(scene, region, box, where, torch.cat(features))
+        instance = torch.full_like(scene.color[:, 0], -1, dtype=torch.long)
+        instance = instance.scatter_reduce(0, scene.row, batch.instance, "amax")
+        target = (instance[region.rows] == torch.cat(objects)[region.query]).to(logits.dtype)
+        return self.config.loss.mask * mask_loss(logits, target, region.query, len(box))
 
     def _focus(self, batch: GroundingBatch) -> tuple[Focus, Tensor, Tensor]:
         """-> the regions to keep, and the target boxes (M, 6) with the sentence (M,) of each."""
