@@ -134,20 +134,19 @@ def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()
     """Print a scan's boxes as a table, then the files that were written for it."""
     unit = result.groundings[0].frame.unit if result.groundings else "m"
     table = Table(title=escape(result.source), title_justify="left")
-    for name in ("text", "score", f"centre ({unit})", f"size ({unit})", "ms"):
+    masked = any(grounding.masks for grounding in result.groundings)
+    for name in ("text", "score", f"centre ({unit})", f"size ({unit})", *(["points"] if masked else []), "ms"):
         table.add_column(name, justify="left" if name == "text" else "right", overflow="fold")
     for grounding in result.groundings:
-        points = [f" ({len(mask):,} points)" for mask in grounding.masks] or [""] * len(grounding.boxes)
         total = f"{grounding.timings_ms.get('total', 0.0):.0f}"
         if not grounding.found:
-            table.add_row(escape(grounding.text), f"not found (best {grounding.best_score:.2f})", "", "", total)
+            best = f"not found (best {grounding.best_score:.2f})"
+            table.add_row(escape(grounding.text), best, "", "", *([""] if masked else []), total)
         for rank, box in enumerate(grounding.boxes):
             centre, size = (", ".join(f"{v:.4g}" for v in values) for values in (box.center, box.size))
-            first = rank == 0
-            table.add_row(
-                escape(grounding.text) if first else "", f"{box.score:.2f}{points[rank]}", centre, size,
-                total if first else "",
-            )  # fmt: skip
+            points = [f"{len(grounding.masks[rank]):,}"] if masked else []
+            text, time = (escape(grounding.text), total) if rank == 0 else ("", "")
+            table.add_row(text, f"{box.score:.2f}", centre, size, *points, time)
     console.print(table)
     for path in files:
         console.print(f"  {escape(str(path))}", highlight=False)
