@@ -48,10 +48,15 @@ class Grounding:
 
     text: str
     boxes: tuple[Box, ...]
-    """Best first, in the frame and unit of the input; empty if nothing scored ``min_score``."""
+    """Best first, in the frame and unit of the input; empty for the ``reason`` given."""
     boxes_m: Any
     """The same boxes as an array (K, 6) float64: centre and size in the scan's metres, z up (as ``Scan.xyz``)."""
     frame: Frame
+    reason: str = ""
+    """Why there is no box; empty where there is one."""
+    presence: float | None = None
+    """Probability that anything in the scan fits the sentence, where the network says it (calibrated if the weights
+    are)."""
     best_score: float = 0.0
     """Score of the best candidate, even if below ``min_score``: how near a miss was."""
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -77,6 +82,8 @@ class Grounding:
         return {
             "text": self.text,
             "found": self.found,
+            **({} if self.found or not self.reason else {"reason": self.reason}),
+            **({} if self.presence is None else {"presence": round(self.presence, 6)}),
             "boxes": [
                 {**box.to_json(), **({"mask": runs(self.masks[rank])} if self.masks else {})}
                 for rank, box in enumerate(self.boxes)
@@ -140,8 +147,8 @@ def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()
     for grounding in result.groundings:
         total = f"{grounding.timings_ms.get('total', 0.0):.0f}"
         if not grounding.found:
-            best = f"not found (best {grounding.best_score:.2f})"
-            table.add_row(escape(grounding.text), best, "", "", *([""] if masked else []), total)
+            reason = grounding.reason or f"not found (best {grounding.best_score:.2f})"
+            table.add_row(escape(grounding.text), escape(reason), "", "", *([""] if masked else []), total)
         for rank, box in enumerate(grounding.boxes):
             centre, size = (", ".join(f"{v:.4g}" for v in values) for values in (box.center, box.size))
             points = [f"{len(grounding.masks[rank]):,}"] if masked else []

@@ -23,9 +23,9 @@ def trained() -> GroundingNet:
     net = build(mask={"enabled": True}, fusion={"dim": 32}).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     batch = room()
-    for step in range(120):
+    for step in range(80):
         optimizer.zero_grad()
-        losses = net.losses(batch) if step < 80 else net.mask_losses(batch)
+        losses = net.losses(batch) if step < 55 else net.answer_losses(batch)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
@@ -65,7 +65,7 @@ def test_the_mask_stage_moves_the_mask_head_alone() -> None:
     # Boxes that no object is under would leave nothing to learn: put them where the first object is.
     torch.nn.init.constant_(net.head.bbox_conv.bias, 0.0)  # type: ignore[arg-type]
     before["head.bbox_conv.bias"].zero_()
-    losses = net.mask_losses(room())
+    losses = net.answer_losses(room())
     assert set(losses) == {"mask", "total"} and net.training
     losses["total"].backward()
     assert all(p.grad is None or name.startswith("mask.") for name, p in net.named_parameters())
@@ -78,7 +78,7 @@ def test_weights_without_a_mask_head_give_none(tmp_path: Path) -> None:
     encoded = net.encode(*scene_points(room(), 0))
     assert net.masks(encoded, net.ground(encoded, ["the red chair"])[0]) is None
     with pytest.raises(RuntimeError, match=r"mask\.enabled"):
-        net.mask_losses(room())
+        net.answer_losses(room())
     build(mask={"enabled": True}).save_pretrained(tmp_path / "mask")
     assert GroundingNet.from_pretrained(tmp_path / "mask").mask is not None
 

@@ -86,6 +86,7 @@ def ground_scenes(
     color: bool,
     device: torch.device | str,
     progress: Callable[[int], None] | None,
+    several: bool = False,
 ) -> Iterator[list[tuple[SceneSample, Query, Any, np.ndarray | None]]]:
     """For each scene its ``wanted`` sentences with what the network answers, and the mask (N,) bool of the best box
     where it has one: the scene is encoded once, its sentences are grounded in batches. Arguments as
@@ -101,7 +102,7 @@ def ground_scenes(
             encoded = net.encode(*scene_tensors(sample, color, device))
             for start in range(0, len(queries), batch):
                 texts = [query.text for query in queries[start : start + batch]]
-                outs += net.ground(encoded, texts, top_k=top_k)
+                outs += net.ground(encoded, texts, top_k=top_k, **({"several": True} if several else {}))
             masks = [_best_mask(net, encoded, out, len(sample.xyz)) for out in outs]
         yield [(sample, *answer) for answer in zip(queries, outs, masks, strict=True)]
         if progress:

@@ -41,9 +41,7 @@ def markdown(result: Evaluation) -> str:
     parts.append("".join(f"- {key}: {value}\n" for key, value in result.info.items()))
     several = any("f1" in row for row in result.rows)
     parts.append(MULTIPLE if several else SINGLE)
-    parts.append(paper_table(result.dataset, result.groups, result.timings))
-    parts.append(groups_table(result.groups))
-    parts.append(masks_table(result.masks))
+    parts.append(tables(result))
     parts.append(f"Expected calibration error of the score (IoU > 0.25): {result.calibration_error:.3f}\n")
     parts.append("" if several else _errors(result.rows))
     if result.timings:
@@ -59,6 +57,12 @@ def markdown(result: Evaluation) -> str:
             f"{result.timings.get('scenes', 0):.0f} scenes, {result.timings.get('points', 0):,.0f} points each.\n"
         )
     return "\n".join(part for part in parts if part)
+
+
+def tables(result: Evaluation) -> str:
+    """The paper's table, groups and masks as Markdown."""
+    paper = paper_table(result.dataset, result.groups, result.timings)
+    return "\n".join(part for part in (paper, groups_table(result.groups), masks_table(result.masks)) if part)
 
 
 def groups_table(groups: dict[str, dict[str, float]]) -> str:

@@ -118,6 +118,32 @@ class MaskConfig:
 
 
 @dataclass
+class PresenceConfig:
+    """A logit of the sentence: does anything in the scene fit it?"""
+
+    enabled: bool = False
+    hidden: int = 64
+
+
+@dataclass
+class CalibrationConfig:
+    """What tools/calibrate.py fits on validation rooms. The defaults reject nothing."""
+
+    scale: float = 1.0
+    """Presence is sigmoid(scale * logit + bias), Platt's scaling; without a presence head the logit is that of the best
+    box's score."""
+    bias: float = 0.0
+    min_presence: float = 0.0
+    """Below this presence the answer is that nothing fits."""
+    several_share: float = 0.5
+    """Of several objects, boxes that score at least this share of the best are taken."""
+    several_iou: float = 0.25
+    """…and that overlap no better one by more."""
+    fitted_on: str = ""
+    """The data; empty where nothing was fitted."""
+
+
+@dataclass
 class AuxiliaryConfig:
     """Training-only losses on the backbone: class by alignment with the text encoder, and boxes, for every object."""
 
@@ -136,6 +162,7 @@ class LossWeights:
     keep: float = 1.0
     completion: float = 1.0
     mask: float = 1.0
+    presence: float = 0.5
     auxiliary: float = 1.0
     text: float = 0.5
 
@@ -166,6 +193,8 @@ class ModelConfig:
     completion: CompletionConfig = field(default_factory=CompletionConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
+    presence: PresenceConfig = field(default_factory=PresenceConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
     loss: LossWeights = field(default_factory=LossWeights)
     compat: CompatConfig = field(default_factory=CompatConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from tsp3d import sparse
@@ -42,3 +43,12 @@ def best_boxes(
     else:
         kept = sparse.nms_3d(boxes, rank, nms_iou)[:top_k]
     return boxes[kept], scores[kept], order[kept]
+
+
+def several_boxes(boxes: Tensor, scores: Tensor, share: float, nms_iou: float) -> Tensor:
+    """Rows (k,) int64, best first, of the boxes that a sentence about several objects means: those that score at least
+    ``share`` of the best, and overlap no better one by more than ``nms_iou``. boxes (N, 6), scores (N,)."""
+    rows = (
+        (scores >= share * scores.max()).nonzero().squeeze(1) if len(scores) else boxes.new_zeros(0, dtype=torch.long)
+    )
+    return rows[sparse.nms_3d(boxes[rows], scores[rows], nms_iou)]

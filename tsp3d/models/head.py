@@ -65,6 +65,8 @@ class HeadOutput:
     """(N,) score logits."""
     fused: Tensor
     """(N, C) voxel and sentence together, what boxes and scores are read from."""
+    said: Tensor
+    """(Q, 2C) sentence tokens after the attention stacks, then before."""
     keep: dict[int, VoxelLogits] = field(default_factory=dict)
     """Keep logits (positive = keep) of levels 2 and 1."""
     completion: VoxelLogits | None = None
@@ -183,7 +185,7 @@ class GroundingHead(nn.Module):
         said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
         backbone = features_at(levels[0], x, scene) if self.match is not None else None
         at, boxes, logits, fused = self.boxes(x, backbone, said, query)
-        return HeadOutput(at, query, boxes, logits, fused, keep, completion, trace)
+        return HeadOutput(at, query, boxes, logits, fused, said, keep, completion, trace)
 
     def boxes(
         self, x: SparseTensor, backbone: Tensor | None, said: Tensor, query: Tensor

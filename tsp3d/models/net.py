@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,10 @@ from tsp3d.sparse import nn as snn
 from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
-from .decode import best_boxes
+from .decode import best_boxes, several_boxes
 from .head import Focus, GroundingHead, HeadOutput, VoxelLogits
 from .mask import MaskHead, MaskScene, mask_loss
+from .presence import PresenceHead
 from .text import TextFeatures, build_text_encoder, load_text_encoder
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 RGB_MEAN = (109.8 / 256, 97.2 / 256, 83.8 / 256)
 MIN_INSIDE = 8  # a sentence without a target must not outweigh those that have one
 SENTENCES_AT_ONCE = 32  # at inference, to bound memory
+SEVERAL_CANDIDATES = 64  # boxes that those of several objects are chosen from, …
+SEVERAL_LOOSE_IOU = 0.5  # …which may overlap so much
 MASKS_OF_A_SENTENCE = 3  # boxes of a sentence whose masks a training step looks at
 MASK_IOU = 0.25  # a box that overlaps no object by more has no mask to learn
 
@@ -58,6 +62,8 @@ class RawGrounding:
     """(k,) in 0..1."""
     features: Tensor
     """(k, C) fused features of the voxels that the boxes are from."""
+    presence: float
+    """Calibrated probability that anything fits the sentence."""
     trace: dict[str, Tensor] = field(default_factory=dict)
     """Voxels (N, 3) in metres (centres) that each stage kept."""
 
@@ -82,6 +88,7 @@ class GroundingNet(nn.Module):
         self.text_dropout = nn.Dropout(config.fusion.dropout)
         self.head = GroundingHead(config)
         self.mask = MaskHead(config.mask, dim, config.voxel_size) if config.mask.enabled else None
+        self.presence = PresenceHead(dim, config.presence.hidden) if config.presence.enabled else None
         self.auxiliary = AuxiliaryHeads(config.auxiliary, dim) if config.auxiliary.enabled else None
 
     # ---- inputs
@@ -134,9 +141,13 @@ class GroundingNet(nn.Module):
 
     @torch.inference_mode()
     def ground(
-        self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25
+        self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25, several: bool = False
     ) -> list[RawGrounding]:
-        """The best boxes for each sentence; ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``."""
+        """The best boxes for each sentence; ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``.
+
+        ``several``: all that the sentence means, at most ``top_k``: as many as ``config.calibration`` says. Whether its
+        presence is enough is the caller's to judge.
+        """
         self._check_eval("ground")
         results: list[RawGrounding] = []
         for start in range(0, len(texts), SENTENCES_AT_ONCE):
@@ -144,18 +155,35 @@ class GroundingNet(nn.Module):
             text = self._text(chunk)
             index = torch.zeros(len(chunk), dtype=torch.long, device=self.device)
             out = self.head(scene.levels, text.tokens, text.lengths, index)
-            results += self._decode(out, len(chunk), top_k, nms_iou)
+            if several:
+                loose = self._decode(out, len(chunk), SEVERAL_CANDIDATES, SEVERAL_LOOSE_IOU)
+                results += [self._meant(raw, top_k) for raw in loose]
+            else:
+                results += self._decode(out, len(chunk), top_k, nms_iou)
         return results
 
+    def _meant(self, raw: RawGrounding, top_k: int) -> RawGrounding:
+        calibration = self.config.calibration
+        rows = several_boxes(raw.boxes, raw.scores, calibration.several_share, calibration.several_iou)[:top_k]
+        return replace(raw, boxes=raw.boxes[rows], scores=raw.scores[rows], features=raw.features[rows])
+
     def _decode(self, out: HeadOutput, sentences: int, top_k: int, nms_iou: float) -> list[RawGrounding]:
-        results = []
+        results, presence = [], None
+        if self.presence is not None:
+            presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
         for q in range(sentences):
             rows = (out.query == q).nonzero().squeeze(1)
             vote = self.config.head.vote_iou
             boxes, scores, kept = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
+            best = float(scores.max()) if len(scores) else 0.0
+            logit = presence[q] if presence is not None else _logit(best)
             trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
-            results.append(RawGrounding(boxes, scores, out.fused[rows[kept]], trace))
+            results.append(RawGrounding(boxes, scores, out.fused[rows[kept]], self._present(logit), trace))
         return results
+
+    def _present(self, logit: float) -> float:
+        calibration = self.config.calibration
+        return 1 / (1 + math.exp(-min(max(calibration.scale * logit + calibration.bias, -60.0), 60.0)))
 
     @torch.inference_mode()
     def masks(self, scene: EncodedScene, raw: RawGrounding, which: Sequence[int] | None = None) -> list[Tensor] | None:
@@ -243,17 +271,16 @@ class GroundingNet(nn.Module):
         losses |= self._pruning_losses(out, focus, len(batch.texts))
         if out.completion is not None:
             losses["completion"] = self.config.loss.completion * self._completion_loss(out.completion, boxes, box_query)
-        if self.mask is not None:
-            losses["mask"] = self._mask_loss(batch, self.mask.prepare(voxels, row, levels), out)
+        losses |= self._answer_losses(batch, voxels, row, levels, out)
         if self.auxiliary is not None:
             losses |= self._auxiliary_losses(batch, levels, text.sentence)
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
 
-    def mask_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
-        """The loss of the mask head alone: the rest runs as at inference, and learns nothing."""
-        if self.mask is None:
-            raise RuntimeError("this model has no mask head: set mask.enabled in its configuration")
+    def answer_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        """The losses of the mask and presence heads alone: the rest runs as at inference, and learns nothing."""
+        if self.mask is None and self.presence is None:
+            raise RuntimeError("this model has no mask or presence head: set mask.enabled in its configuration")
         training = self.training
         self.eval()  # the boxes, and the features behind them, are those that the head will meet
         with torch.no_grad():
@@ -261,8 +288,21 @@ class GroundingNet(nn.Module):
             levels, text = self._levels(voxels), self._text(batch.texts)
             out = self.head(levels, text.tokens, text.lengths, batch.text_scene)
         self.train(training)
-        loss = self._mask_loss(batch, self.mask.prepare(voxels, row, levels), out)
-        return {"mask": loss, "total": loss}
+        losses = self._answer_losses(batch, voxels, row, levels, out)
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses
+
+    def _answer_losses(
+        self, batch: GroundingBatch, voxels: SparseTensor, row: Tensor, levels: list[SparseTensor], out: HeadOutput
+    ) -> dict[str, Tensor]:
+        losses = {}
+        if self.mask is not None:
+            losses["mask"] = self._mask_loss(batch, self.mask.prepare(voxels, row, levels), out)
+        if self.presence is not None:
+            present = torch.tensor([float(len(t) > 0) for t in batch.targets], device=out.logits.device)
+            logit = self.presence(out.fused, out.logits, out.query, out.said)
+            losses["presence"] = self.config.loss.presence * F.binary_cross_entropy_with_logits(logit, present)
+        return losses
 
     def _mask_loss(self, batch: GroundingBatch, scene: MaskScene, out: HeadOutput) -> Tensor:
         """Of the best boxes of each sentence, right or wrong: a mask is that of the object which its box is on."""
@@ -388,3 +428,8 @@ class GroundingNet(nn.Module):
                 f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
         return net.to(device).eval()
+
+
+def _logit(p: float) -> float:
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))

@@ -67,7 +67,7 @@ class TrainConfig:
     """``key=value`` changes of the model's configuration, e.g. ``pruning.enabled=false``."""
     stage: str = "grounding"
     """"grounding" trains on sentences (``net.losses``), "detection" on objects alone (``net.detection_losses``),
-    "mask" the mask head alone (``net.mask_losses``)."""
+    "answers" the mask and presence heads alone (``net.answer_losses``)."""
     init_from: str = ""
     """Weights to start from: a run's folder (all of them), a folder of ``save_pretrained`` or a safetensors file."""
     strict: bool = True
@@ -112,8 +112,8 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
         raise ValueError(f"training configuration {path} with {list(overrides)}: {error}") from error
     assert isinstance(config, TrainConfig)
     config.model_overrides += [item.removeprefix("model.") for item in overrides if item.startswith("model.")]
-    if config.stage not in ("grounding", "detection", "mask"):
-        raise ValueError(f"stage is {config.stage!r}; it must be 'grounding', 'detection' or 'mask'")
+    if config.stage not in ("grounding", "detection", "answers"):
+        raise ValueError(f"stage is {config.stage!r}; it must be 'grounding', 'detection' or 'answers'")
     if config.optim.precision not in ("auto", "no", "bf16", "fp16"):
         raise ValueError(f"optim.precision is {config.optim.precision!r}; it must be auto, no, bf16 or fp16")
     return config

@@ -42,7 +42,7 @@ class StageLosses(nn.Module):
     def __init__(self, net: nn.Module, stage: str) -> None:
         super().__init__()
         self.net = net
-        name = {"grounding": "losses", "detection": "detection_losses", "mask": "mask_losses"}[stage]
+        name = {"grounding": "losses", "detection": "detection_losses", "answers": "answer_losses"}[stage]
         self.method: Callable[[GroundingBatch], dict[str, Tensor]] = getattr(net, name)
 
     def forward(self, batch: GroundingBatch) -> dict[str, Tensor]:
