@@ -23,9 +23,9 @@ def trained() -> GroundingNet:
     net = build(mask={"enabled": True}, fusion={"dim": 32}).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     batch = room()
-    for step in range(80):
+    for step in range(120):
         optimizer.zero_grad()
-        losses = net.losses(batch) if step < 55 else net.answer_losses(batch)
+        losses = net.losses(batch) if step < 80 else net.answer_losses(batch)
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
