@@ -14,7 +14,7 @@ import torch
 import tsp3d
 from tsp3d.grounder import clean_text, find_weights, pick_device, set_precision
 from tsp3d.io.write import replacing
-from tsp3d.results import document, dumps, scan_to_json, slug, unique_prefixes, write_json
+from tsp3d.results import document, dumps, runs, scan_to_json, slug, unique_prefixes, write_json
 
 
 @dataclass
@@ -103,6 +103,49 @@ def test_not_found_says_how_near_it_was(grounder: tsp3d.Grounder):
     assert not grounder.ground(scan, "red", min_score=0.95).found
 
 
+def test_nothing_fits_and_several_fit(tmp_path):
+    class Judge(BoundsNetwork):
+        def ground(self, encoded, texts, top_k=1, several=False):
+            answers = super().ground(encoded, texts, top_k=3 if several else top_k)
+            for text, answer in zip(texts, answers, strict=True):
+                answer.presence = 0.2 if text == "a unicorn" else 0.9  # type: ignore[attr-defined]
+            return answers
+
+    network = Judge()
+    network.config.calibration = SimpleNamespace(min_presence=0.5)
+    grounder = tsp3d.Grounder(network)
+    scene = grounder.encode(tsp3d.Scan(*points()))
+    red, unicorn = grounder.ground(scene, ["red", "a unicorn"], min_score=0.0)
+    assert red.found and red.presence == 0.9 and red.reason == "" and len(red.boxes) == 1
+    assert not unicorn.found and unicorn.reason == "nothing fits (presence 0.20, needed 0.50)"
+    assert unicorn.to_json()["reason"] == unicorn.reason and unicorn.to_json()["presence"] == 0.2
+    assert grounder.ground(scene, "a unicorn", min_score=0.0, min_presence=0.1).found
+    assert len(grounder.ground(scene, "red", several=True).boxes) == 3  # those below min_score too
+    assert len(grounder.ground(scene, "red", several=True, min_score=0.5).boxes) == 2
+    with pytest.raises(tsp3d.UserError, match="min_presence must be from 0 to 1"):
+        grounder.ground(scene, "red", min_presence=1.5)
+
+
+def test_masks_are_those_of_the_boxes_kept(grounder: tsp3d.Grounder, tmp_path):
+    xyz, rgb = points()
+    scene = grounder.encode(tsp3d.Scan(xyz, rgb))
+    plain = grounder.ground(scene, "red", top_k=3)
+    assert plain.mask is None and "mask" not in plain.to_json()["boxes"][0]
+    asked = []
+
+    def masks(encoded, raw, which):
+        asked.append(which)
+        return [torch.tensor([0, 1, 2, 7, 9, 10])[: 6 - k] for k in which]
+
+    grounder.network.masks = masks  # type: ignore[attr-defined]
+    result = grounder.ground(scene, "red", top_k=3)
+    assert asked == [[0, 1]] and len(result.masks) == 2  # the third scores too little
+    assert result.mask is not None and result.mask.tolist() == [0, 1, 2, 7, 9, 10]
+    assert [box["mask"] for box in result.to_json()["boxes"]] == [[0, 3, 7, 1, 9, 2], [0, 3, 7, 1, 9, 1]]
+    assert grounder.ground(scene, "none").mask is None and len(asked) == 1
+    assert runs([]) == [] and runs([4]) == [4, 1]
+
+
 def test_scan_without_colour(grounder: tsp3d.Grounder):
     assert grounder.ground(tsp3d.Scan(points()[0]), "all").found
 
@@ -147,7 +190,8 @@ def test_result_file_has_the_documented_fields(grounder: tsp3d.Grounder, tmp_pat
     assert list(read) == ["scan", "model", "config_hash", "frame", "queries"]
     assert (read["scan"], read["model"], read["config_hash"]) == ("room.ply", "bounds", "0123456789ab")
     assert list(read["frame"]) == ["unit", "up", "transform"] and np.shape(read["frame"]["transform"]) == (4, 4)
-    assert [list(query) for query in read["queries"]] == [["text", "found", "boxes", "timings_ms"]] * 2
+    fields = ["text", "found", "boxes", "timings_ms"]
+    assert [list(query) for query in read["queries"]] == [fields, [*fields[:2], "reason", *fields[2:]]]
     assert list(read["queries"][0]["boxes"][0]) == ["center", "size", "yaw", "score"]
     assert read["queries"][1]["found"] is False and read["queries"][1]["boxes"] == []
 

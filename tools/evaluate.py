@@ -19,8 +19,7 @@ from rich.progress import track
 from tsp3d.data.datasets import Kind, open_dataset
 from tsp3d.evaluation import evaluate_grounding, evaluate_multi, measure_speed, write_report
 from tsp3d.evaluation.protocols import spread
-from tsp3d.evaluation.published import paper_table
-from tsp3d.evaluation.report import groups_table
+from tsp3d.evaluation.report import tables
 from tsp3d.grounder import find_weights, pick_device
 from tsp3d.models.net import GroundingNet
 
@@ -53,9 +52,9 @@ class Args:
     batch: int = 16
     """Sentences grounded together."""
     top_k: int = 5
-    """Boxes asked for each sentence (multi3drefer: at least 16): accuracy looks at the first, recall at all."""
+    """Boxes asked for each sentence (*multi*: at least 16): accuracy looks at the first, recall at all."""
     min_score: float | None = None
-    """multi3drefer: boxes below are not predicted; the model's own threshold unless given."""
+    """*multi*: boxes below are not predicted; unless given, by the model's calibration or else its own threshold."""
     no_color: bool = False
     """Evaluate the scans without their colour."""
     timing: int = 8
@@ -77,10 +76,12 @@ def main(args: Args) -> None:
         "scenes": track(chosen, "scenes", transient=True), "queries_per_scene": args.queries, "batch": args.batch,
         "points": args.points, "color": not args.no_color, "device": device,
     }  # fmt: skip
-    if args.dataset == "multi3drefer":
-        least = net.config.head.min_score if args.min_score is None else args.min_score
-        result = evaluate_multi(net, scenes, min_score=least, top_k=max(16, args.top_k), **common)
-        result.info["min_score"] = least
+    if args.dataset in ("multi3drefer", "synth-multi"):
+        rule: dict[str, Any] = {"min_score": net.config.head.min_score if args.min_score is None else args.min_score}
+        if args.min_score is None and net.config.calibration.fitted_on:
+            rule = {"min_score": 0.0, "min_presence": net.config.calibration.min_presence, "several": True}
+        result = evaluate_multi(net, scenes, top_k=max(16, args.top_k), **rule, **common)
+        result.info |= rule
     else:
         result = evaluate_grounding(net, scenes, top_k=args.top_k, **common)
     result.dataset = args.dataset
@@ -91,9 +92,8 @@ def main(args: Args) -> None:
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
-    path = write_report(result, args.out)["report.md"]
-    Console().print(Markdown(paper_table(args.dataset, result.groups, result.timings) + groups_table(result.groups)))
-    print(f"report: {path}")
+    Console().print(Markdown(tables(result)))
+    print(f"report: {write_report(result, args.out)['report.md']}")
 
 
 if __name__ == "__main__":

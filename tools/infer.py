@@ -37,10 +37,14 @@ class Options:
     """The scans' upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"
     """The scans' unit."""
-    top_k: int = 1
-    """At most this many boxes for each sentence, best first."""
+    top_k: int | None = None
+    """At most this many boxes for each sentence, best first: alternatives, one unless given."""
+    several: bool = False
+    """Give all objects that a sentence means ("the two lamps"), at most 16 unless --top-k says otherwise."""
     min_score: float | None = None
     """Leave out boxes below this score (0 to 1); the model's own threshold unless given."""
+    min_presence: float | None = None
+    """Find nothing where the model thinks less of anything fitting (0 to 1); its own threshold unless given."""
     json: str | None = None
     """Write the results to this file, or to standard output for "-"."""
     out: Path | None = None
@@ -59,8 +63,9 @@ def main(options: Options) -> int:
         paths = tsp3d.find_scans(options.scan)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision)
         results = grounder.ground_many(
-            paths, options.text, options.top_k, options.min_score, up=options.up, unit=options.unit
-        )
+            paths, options.text, options.top_k, options.min_score, options.up, options.unit, options.min_presence,
+            options.several,
+        )  # fmt: skip
         entries = []
         for prefix, result in zip(unique_prefixes(paths), results, strict=True):
             entries.append(grounder.to_json(result))

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tsp3d.synth.dataset import SynthConfig, rewrite_sentences, write_dataset
+from tsp3d.synth.dataset import SynthConfig, rewrite_sentences, write_dataset, write_sets
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -39,9 +39,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--sentences-only", type=Path, metavar="DIR", help="make the sentences of an existing dataset anew"
     )
+    parser.add_argument(
+        "--sets",
+        type=Path,
+        metavar="DIR",
+        help="add sentences that mean several objects or none to an existing dataset",
+    )
+    parser.add_argument("--sets-count", type=int, default=20, help="of these, per room")
     args = parser.parse_args(argv)
-    if args.out is None and args.sentences_only is None:
-        parser.error("give --out FOLDER, or --sentences-only FOLDER")
+    if args.out is None and args.sentences_only is None and args.sets is None:
+        parser.error("give --out FOLDER, --sentences-only FOLDER or --sets FOLDER")
     return args
 
 
@@ -52,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.sentences_only is not None:
             print(rewrite_sentences(args.sentences_only, args.sentences, args.workers))
+            return 0
+        if args.sets is not None:
+            print(write_sets(args.sets, args.sets_count, args.workers))
             return 0
         config = SynthConfig(
             args.train,

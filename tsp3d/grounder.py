@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
 
+MOST = 16
+"""Objects that a sentence about several gives unless the caller says otherwise."""
+
 MAX_TEXT = 1000
 """Characters of a sentence that are read."""
 
@@ -61,6 +64,21 @@ class ScanResult:
     scan: Scan | None = None
     groundings: list[Grounding] = field(default_factory=list)
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How many boxes a caller wants, as :meth:`Grounder.ground` has them."""
+
+    top_k: int | None
+    min_score: float | None
+    min_presence: float | None
+    several: bool
+
+    @property
+    def count(self) -> int:
+        """Boxes to ask for."""
+        return self.top_k if self.top_k is not None else MOST if self.several else 1
 
 
 class Grounder:
@@ -115,6 +133,12 @@ class Grounder:
         """The model's own threshold: boxes that score less are left out unless the caller says otherwise."""
         return float(getattr(getattr(getattr(self.network, "config", None), "head", None), "min_score", 0.0))
 
+    @property
+    def min_presence(self) -> float:
+        """The model's own threshold of presence: 0 unless it was calibrated."""
+        calibration = getattr(getattr(self.network, "config", None), "calibration", None)
+        return float(getattr(calibration, "min_presence", 0.0))
+
     @torch.inference_mode()
     def encode(self, scan: Scan | str | os.PathLike[str]) -> Scene:
         """Features of a scan (or of the file at a path; metres, z up). Raises ScanError if the file cannot be read."""
@@ -128,84 +152,101 @@ class Grounder:
 
     @overload
     def ground(
-        self, scene: Scene | Scan | str | os.PathLike[str], text: str, top_k: int = 1, min_score: float | None = None
+        self,
+        scene: Scene | Scan | str | os.PathLike[str],
+        text: str,
+        top_k: int | None = None,
+        min_score: float | None = None,
+        min_presence: float | None = None,
+        several: bool = False,
     ) -> Grounding: ...
     @overload
     def ground(
         self,
         scene: Scene | Scan | str | os.PathLike[str],
         text: Sequence[str],
-        top_k: int = 1,
+        top_k: int | None = None,
         min_score: float | None = None,
+        min_presence: float | None = None,
+        several: bool = False,
     ) -> list[Grounding]: ...
 
     def ground(
         self,
         scene: Scene | Scan | str | os.PathLike[str],
         text: str | Sequence[str],
-        top_k: int = 1,
+        top_k: int | None = None,
         min_score: float | None = None,
+        min_presence: float | None = None,
+        several: bool = False,
     ) -> Grounding | list[Grounding]:
         """The boxes that a sentence means, or each of several sentences (which share the scan's features).
 
         Args:
             scene: from :meth:`encode`; a scan or path is encoded first.
-            top_k: at most this many boxes, best first.
+            top_k: at most this many boxes, best first; by default 1, or 16 with ``several``.
             min_score: boxes below are left out (0…1). None: the model's own threshold.
+            min_presence: if the model gives less for the presence of anything that fits (0…1), nothing is found.
+                None: the model's own threshold, which calibration sets (tools/calibrate.py) and which is 0 without.
+            several: give all objects that the sentence means ("the two lamps"), as many as the calibration takes for
+                meant. Otherwise boxes after the first are alternatives to it.
 
         Returns:
             A Grounding for a string, a list of them for a list; boxes in the frame and unit of the input.
 
         Raises:
-            UserError: an empty text, or ``top_k`` or ``min_score`` out of range.
+            UserError: an empty text, or ``top_k``, ``min_score`` or ``min_presence`` out of range.
         """
-        texts = self._check(text, top_k, min_score)
+        options = Options(top_k, min_score, min_presence, several)
+        texts = self._check(text, options)
         if not isinstance(scene, Scene):
             scene = self.encode(scene)
-        results = self._ground(scene, texts, top_k, min_score)
+        results = self._ground(scene, texts, options)
         return results[0] if isinstance(text, str) else results
 
-    def _check(self, text: str | Sequence[str], top_k: int, min_score: float | None) -> list[str]:
+    def _check(self, text: str | Sequence[str], options: Options) -> list[str]:
         texts = [clean_text(text)] if isinstance(text, str) else [clean_text(one) for one in _sentences(text)]
-        check_top_k(top_k)
-        if min_score is not None:
-            check_min_score(min_score)
+        check_top_k(options.count)
+        for name in ("min_score", "min_presence"):
+            check_share(name, getattr(options, name))
         for one in texts:
             warn_unless_english(one)
         return texts
 
     @torch.inference_mode()
-    def _ground(self, scene: Scene, texts: list[str], top_k: int, min_score: float | None) -> list[Grounding]:
+    def _ground(self, scene: Scene, texts: list[str], options: Options) -> list[Grounding]:
         if not texts:
             return []
-        min_score = self.min_score if min_score is None else min_score
         start = self._now()
-        raw = self._tiled.ground(scene.encoded, texts, top_k=top_k)
+        more = {"several": True} if options.several else {}
+        raw = self._tiled.ground(scene.encoded, texts, top_k=options.count, **more)
         elapsed = (self._now() - start) * 1000 / len(texts)
-        return [self._result(scene, one, answer, min_score, elapsed) for one, answer in zip(texts, raw, strict=True)]
+        return [self._result(scene, one, answer, options, elapsed) for one, answer in zip(texts, raw, strict=True)]
 
     def ground_many(
         self,
         scans: Iterable[Scan | str | os.PathLike[str]],
         texts: str | Sequence[str],
-        top_k: int = 1,
+        top_k: int | None = None,
         min_score: float | None = None,
         up: str | None = None,
         unit: str = "m",
+        min_presence: float | None = None,
+        several: bool = False,
     ) -> Iterator[ScanResult]:
         """Ground the same sentences in one scan after the other, with one scan in memory at a time.
 
-        A scan that cannot be read gives a result with ``error`` and does not stop the others. Wrong texts or options
-        raise UserError before the first scan is read.
+        Options as :meth:`ground`. A scan that cannot be read gives a result with ``error`` and does not stop the
+        others. Wrong texts or options raise UserError before the first scan is read.
         """
-        return self._stream(scans, self._check(texts, top_k, min_score), top_k, min_score, up, unit)
+        options = Options(top_k, min_score, min_presence, several)
+        return self._stream(scans, self._check(texts, options), options, up, unit)
 
     def _stream(
         self,
         scans: Iterable[Scan | str | os.PathLike[str]],
         texts: list[str],
-        top_k: int,
-        min_score: float | None,
+        options: Options,
         up: str | None,
         unit: str,
     ) -> Iterator[ScanResult]:
@@ -213,7 +254,7 @@ class Grounder:
             source = item.source if isinstance(item, Scan) else os.fspath(item)
             try:
                 scan = item if isinstance(item, Scan) else load_scan(item, up=up, unit=unit)
-                yield ScanResult(source, scan, self._ground(self.encode(scan), texts, top_k, min_score))
+                yield ScanResult(source, scan, self._ground(self.encode(scan), texts, options))
             except UserError as error:
                 yield ScanResult(source, error=str(error))
             except (MemoryError, torch.OutOfMemoryError):
@@ -226,14 +267,24 @@ class Grounder:
         frame = result.scan.input_frame
         return scan_to_json(result.source, self.name, self.config_hash, frame, result.groundings)
 
-    def _result(self, scene: Scene, text: str, raw: Any, min_score: float, ground_ms: float) -> Grounding:
+    def _result(self, scene: Scene, text: str, raw: Any, options: Options, ground_ms: float) -> Grounding:
+        least = self.min_score if options.min_score is None else options.min_score
+        if options.several and options.min_score is None:
+            least = 0.0  # several share the score of one: calibration has chosen among them
+        presence = getattr(raw, "presence", None)
+        wanted = self.min_presence if options.min_presence is None else options.min_presence
+        fits = presence is None or presence >= wanted
         boxes = _numpy(raw.boxes).reshape(-1, 6)  # (k, 6) metres
         scores = np.clip(_numpy(raw.scores).reshape(-1), 0.0, 1.0)  # (k,)
         good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
         best = float(scores[good].max(initial=0.0))
-        good &= scores >= min_score
-        order = np.argsort(-scores[good], kind="stable")
-        boxes, scores = boxes[good][order], scores[good][order]
+        reason = "" if fits else f"nothing fits (presence {presence:.2f}, needed {wanted:.2f})"
+        if fits and not (good & (scores >= least)).any():
+            reason = f"not found (best {best:.2f}, needed {least:.2f})"
+        good &= (scores >= least) & fits
+        kept = np.flatnonzero(good)
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        boxes, scores = boxes[kept], scores[kept]
         frame = scene.scan.input_frame
         rows = frame.boxes_to_input(boxes)
         return Grounding(
@@ -241,10 +292,17 @@ class Grounder:
             boxes=tuple(_box(row, score) for row, score in zip(rows, scores, strict=True)),
             boxes_m=boxes,
             frame=frame,
+            reason=reason,
+            presence=presence,
             best_score=best,
             timings_ms={"encode": scene.encode_ms, "ground": ground_ms, "total": scene.encode_ms + ground_ms},
             trace=getattr(raw, "trace", None),
+            masks=self._masks(scene, raw, kept.tolist()),
         )
+
+    def _masks(self, scene: Scene, raw: Any, kept: list[int]) -> tuple[np.ndarray, ...]:
+        masks = self._tiled.masks(scene.encoded, raw, kept) if kept else None
+        return tuple(mask.cpu().numpy() for mask in masks or ())
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -340,10 +398,10 @@ def check_top_k(top_k: int) -> None:
         raise UserError(f"top_k must be a whole number from 1 to 1000, got {top_k!r}")
 
 
-def check_min_score(min_score: float) -> None:
-    """Raises UserError unless ``min_score`` lies in 0…1."""
-    if not 0.0 <= min_score <= 1.0:
-        raise UserError(f"min_score must be from 0 to 1, got {min_score!r}")
+def check_share(name: str, value: float | None) -> None:
+    """Raises UserError unless ``value`` is None or lies in 0…1."""
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise UserError(f"{name} must be from 0 to 1, got {value!r}")
 
 
 def _sentences(texts: Sequence[str]) -> list[str]:

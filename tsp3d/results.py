@@ -48,16 +48,29 @@ class Grounding:
 
     text: str
     boxes: tuple[Box, ...]
-    """Best first, in the frame and unit of the input; empty if nothing scored ``min_score``."""
+    """Best first, in the frame and unit of the input; empty for the ``reason`` given."""
     boxes_m: Any
     """The same boxes as an array (K, 6) float64: centre and size in the scan's metres, z up (as ``Scan.xyz``)."""
     frame: Frame
+    reason: str = ""
+    """Why there is no box; empty where there is one."""
+    presence: float | None = None
+    """Probability that anything in the scan fits the sentence, where the network says it (calibrated if the weights
+    are)."""
     best_score: float = 0.0
     """Score of the best candidate, even if below ``min_score``: how near a miss was."""
     timings_ms: dict[str, float] = field(default_factory=dict)
     """``encode`` (the scan, shared by its sentences), ``ground`` (this sentence), ``total``."""
     trace: Any = None
     """What the network kept at each level, if it says."""
+    masks: tuple[Any, ...] = ()
+    """For each box the points of its object: indices (int64, ascending) into ``Scan.xyz``. Empty where the weights have
+    no mask head: they give boxes alone."""
+
+    @property
+    def mask(self) -> Any:
+        """The points of the best box's object, or None where nothing was found or the weights have no mask head."""
+        return self.masks[0] if self.masks else None
 
     @property
     def found(self) -> bool:
@@ -69,9 +82,22 @@ class Grounding:
         return {
             "text": self.text,
             "found": self.found,
-            "boxes": [box.to_json() for box in self.boxes],
+            **({} if self.found or not self.reason else {"reason": self.reason}),
+            **({} if self.presence is None else {"presence": round(self.presence, 6)}),
+            "boxes": [
+                {**box.to_json(), **({"mask": runs(self.masks[rank])} if self.masks else {})}
+                for rank, box in enumerate(self.boxes)
+            ],
             "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
         }
+
+
+def runs(indices: Any) -> list[int]:
+    """Ascending indices (n,) as runs: ``[start, length, start, length, …]``."""
+    indices = np.asarray(indices, dtype=np.int64)
+    starts = np.flatnonzero(np.diff(indices, prepend=-2) != 1)
+    lengths = np.diff(starts, append=len(indices))
+    return np.stack([indices[starts], lengths], axis=1).ravel().tolist()
 
 
 def scan_to_json(
@@ -115,18 +141,19 @@ def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()
     """Print a scan's boxes as a table, then the files that were written for it."""
     unit = result.groundings[0].frame.unit if result.groundings else "m"
     table = Table(title=escape(result.source), title_justify="left")
-    for name in ("text", "score", f"centre ({unit})", f"size ({unit})", "ms"):
+    masked = any(grounding.masks for grounding in result.groundings)
+    for name in ("text", "score", f"centre ({unit})", f"size ({unit})", *(["points"] if masked else []), "ms"):
         table.add_column(name, justify="left" if name == "text" else "right", overflow="fold")
     for grounding in result.groundings:
         total = f"{grounding.timings_ms.get('total', 0.0):.0f}"
         if not grounding.found:
-            table.add_row(escape(grounding.text), f"not found (best {grounding.best_score:.2f})", "", "", total)
+            reason = grounding.reason or f"not found (best {grounding.best_score:.2f})"
+            table.add_row(escape(grounding.text), escape(reason), "", "", *([""] if masked else []), total)
         for rank, box in enumerate(grounding.boxes):
             centre, size = (", ".join(f"{v:.4g}" for v in values) for values in (box.center, box.size))
-            first = rank == 0
-            table.add_row(
-                escape(grounding.text) if first else "", f"{box.score:.2f}", centre, size, total if first else ""
-            )
+            points = [f"{len(grounding.masks[rank]):,}"] if masked else []
+            text, time = (escape(grounding.text), total) if rank == 0 else ("", "")
+            table.add_row(text, f"{box.score:.2f}", centre, size, *points, time)
     console.print(table)
     for path in files:
         console.print(f"  {escape(str(path))}", highlight=False)

@@ -62,6 +62,8 @@ class TiledGrounding:
     """(k, 6) metres, in the frame of the scan."""
     scores: Tensor
     """(k,)"""
+    presence: float | None = None
+    """How sure the surest tile is that something fits, where the network says."""
     trace: dict[str, Tensor] = field(default_factory=dict)
     parts: list[tuple[int, Any, int]] = field(default_factory=list)
     """For each box its tile, that tile's answer, and its row there."""
@@ -131,31 +133,54 @@ class TiledNetwork:
             encoded.append(self.network.encode(near, None if rgb is None else rgb[tile.rows]))
         return TiledScene(tiles, encoded)
 
-    def ground(self, scene: Any, texts: list[str], top_k: int = 1) -> Sequence[Any]:
+    def ground(self, scene: Any, texts: list[str], top_k: int = 1, **options: Any) -> Sequence[Any]:
         """The best boxes of each text over all tiles, without those that overlap a better one."""
         if not isinstance(scene, TiledScene):
-            return self.network.ground(scene, texts, top_k=top_k)
-        answers = [self.network.ground(encoded, texts, top_k=max(top_k, CANDIDATES)) for encoded in scene.encoded]
+            return self.network.ground(scene, texts, top_k=top_k, **options)
+        count = max(top_k, CANDIDATES)
+        answers = [self.network.ground(encoded, texts, top_k=count, **options) for encoded in scene.encoded]
         return [self._merge(scene.tiles, [answer[q] for answer in answers], top_k) for q in range(len(texts))]
 
+    def masks(self, scene: Any, raw: Any, which: Sequence[int]) -> list[Tensor] | None:
+        """For the boxes at ``which`` of an answer the points of the scan (int64, ascending) that are the object's; None
+        where the network has no masks."""
+        predict = getattr(self.network, "masks", None)
+        if predict is None:
+            return None
+        if not isinstance(scene, TiledScene):
+            return predict(scene, raw, which)
+        result = []
+        for row in which:
+            tile, answer, place = raw.parts[row]
+            found = predict(scene.encoded[tile], answer, [place])
+            if found is None:
+                return None
+            result.append(scene.tiles[tile].rows[found[0]])
+        return result
+
     def _merge(self, tiles: list[Tile], answers: list[Any], top_k: int) -> TiledGrounding:
-        boxes, scores, parts, trace = [], [], [], {}
+        boxes, scores, worth, parts, trace, presences = [], [], [], [], {}, []
         for number, (tile, answer) in enumerate(zip(tiles, answers, strict=True)):
             shift = answer.boxes.new_tensor([*tile.center, 0.0])
             placed = torch.cat([answer.boxes[:, :3] + shift, answer.boxes[:, 3:]], 1)
             low, high = (placed.new_tensor(ends) for ends in (tile.low, tile.high))
             own = ((placed[:, :2] >= low - BORDER_M) & (placed[:, :2] <= high + BORDER_M)).all(1).nonzero().squeeze(1)
+            presence = getattr(answer, "presence", None)
+            presences += [] if presence is None else [presence]
             boxes.append(placed[own])
             scores.append(answer.scores[own])
+            # A score compares the boxes of a tile; whether the tile holds the object at all is its presence.
+            worth.append(scores[-1] if presence is None else scores[-1] * presence)
             parts += [(number, answer, row) for row in own.tolist()]
             for stage, xyz in answer.trace.items():
                 trace.setdefault(stage, []).append(xyz + shift)
+        surest = max(presences, default=None)
         if not parts:
             empty = torch.zeros(0, 6)
-            return TiledGrounding(empty, empty[:, 0])
-        all_boxes, all_scores = torch.cat(boxes), torch.cat(scores)
-        kept = sparse.nms_3d(all_boxes, all_scores, NMS_IOU)[:top_k]
+            return TiledGrounding(empty, empty[:, 0], surest)
+        all_boxes = torch.cat(boxes)
+        kept = sparse.nms_3d(all_boxes, torch.cat(worth), NMS_IOU)[:top_k]
         return TiledGrounding(
-            all_boxes[kept], all_scores[kept], {stage: torch.cat(xyz) for stage, xyz in trace.items()},
+            all_boxes[kept], torch.cat(scores)[kept], surest, {stage: torch.cat(xyz) for stage, xyz in trace.items()},
             [parts[row] for row in kept.tolist()],
         )  # fmt: skip

@@ -214,7 +214,7 @@ def test_errors_about_files(scenes: Path, tmp_path: Path) -> None:
         open_dataset("scanrefer", scenes, "val")
     with pytest.raises(ValueError, match="--dataset"):
         open_dataset("synth", scenes, "val", path)
-    with pytest.raises(ValueError, match="must be one of synth, scanrefer"):
+    with pytest.raises(ValueError, match="must be one of synth, synth-multi, scanrefer"):
         open_dataset("referit", scenes, "val", path)
     assert isinstance(open_dataset("scanrefer", scenes, "val", path), ScanRefer)
     assert isinstance(open_dataset("nr3d", scenes, "val", write(tmp_path / "n.csv", NR3D)), Nr3D)

@@ -12,19 +12,19 @@ from torch import Tensor
 from tsp3d.data import GroundingBatch
 from tsp3d.distill.controls import donor_rows, other_scenes, other_sentences
 from tsp3d.distill.matching import Grid, Taught, best_rows, cells, segment_logsumexp, voxel_losses
-from tsp3d.models.head import HeadOutput
+from tsp3d.models.head import VoxelBoxes
 
 GRID = Grid(0.2, 0.0)
 
 
-def line(cells: list[int], query: list[int], mass: list[float], edge: float = 0.2) -> HeadOutput:
+def line(cells: list[int], query: list[int], mass: list[float], edge: float = 0.2) -> VoxelBoxes:
     """Voxels along x with the given masses (need not sum to 1) and unit boxes around them."""
     positions = torch.tensor([[(cell + 0.5) * edge, 0.1, 0.1] for cell in cells])
     boxes = torch.cat([positions, torch.ones(len(cells), 3)], 1)
-    return HeadOutput(positions, torch.tensor(query), boxes, torch.tensor(mass).log())
+    return VoxelBoxes(positions, torch.tensor(query), boxes, torch.tensor(mass).log())
 
 
-def taught(out: HeadOutput, confidence: float = 1.0, sentences: int = 1) -> Taught:
+def taught(out: VoxelBoxes, confidence: float = 1.0, sentences: int = 1) -> Taught:
     full = torch.full_like(out.logits, confidence)
     return Taught(out.positions, out.query, out.logits, out.boxes, full, torch.ones(sentences))
 

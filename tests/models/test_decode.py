@@ -10,13 +10,13 @@ def unit(*xs: float) -> torch.Tensor:
 
 
 def test_without_votes_the_highest_logit_wins() -> None:
-    boxes, scores = best_boxes(torch.tensor([0.0, 2.0, 1.0]), unit(0, 5, 0.1), 1, 0.25, 0.0)
+    boxes, scores, rows = best_boxes(torch.tensor([0.0, 2.0, 1.0]), unit(0, 5, 0.1), 1, 0.25, 0.0)
     assert torch.equal(boxes, unit(5)) and torch.allclose(scores, torch.tensor([2.0]).sigmoid())
 
 
 def test_agreeing_boxes_outvote_a_single_better_one() -> None:
     logits = torch.tensor([2.0, 1.9, 1.9, 1.8])
-    boxes, scores = best_boxes(logits, unit(5, 0.0, 0.1, 0.2), 1, 0.25, 0.5)
+    boxes, scores, rows = best_boxes(logits, unit(5, 0.0, 0.1, 0.2), 1, 0.25, 0.5)
     p = logits.sigmoid()
     place = (0.1 * p[2] ** 2 + 0.2 * p[3] ** 2) / (p[1:] ** 2).sum()
     share = logits.softmax(0)[1:].sum()
@@ -25,17 +25,17 @@ def test_agreeing_boxes_outvote_a_single_better_one() -> None:
 
 def test_several_boxes_come_without_overlap_and_best_first() -> None:
     logits = torch.tensor([2.0, 1.9, 1.9, -1.0])
-    boxes, scores = best_boxes(logits, unit(5, 0.0, 0.1, 9), 3, 0.25, 0.5)
+    boxes, scores, rows = best_boxes(logits, unit(5, 0.0, 0.1, 9), 3, 0.25, 0.5)
     assert boxes[:, 0].round().tolist() == [0, 5, 9] and len(scores) == 3
-    boxes, _ = best_boxes(logits, unit(5, 0.0, 0.1, 9), 2, 0.25, 0.0)
+    boxes, _, _ = best_boxes(logits, unit(5, 0.0, 0.1, 9), 2, 0.25, 0.0)
     assert boxes[:, 0].tolist() == [5, 0]
 
 
 def test_no_voxels_and_no_volume() -> None:
     for vote in (0.0, 0.5):
         for top_k in (1, 3):
-            boxes, scores = best_boxes(torch.zeros(0), torch.zeros(0, 6), top_k, 0.25, vote)
+            boxes, scores, rows = best_boxes(torch.zeros(0), torch.zeros(0, 6), top_k, 0.25, vote)
             assert boxes.shape == (0, 6) and scores.shape == (0,)
     flat = torch.tensor([[1.0, 2.0, 3.0, 0.0, 0.0, 0.0]])
-    boxes, scores = best_boxes(torch.zeros(1), flat, 1, 0.25, 0.5)
+    boxes, scores, rows = best_boxes(torch.zeros(1), flat, 1, 0.25, 0.5)
     assert torch.equal(boxes, flat) and torch.allclose(scores, torch.tensor([0.5]).sqrt())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -96,6 +98,18 @@ def test_annotated_ply_is_in_the_frame_of_the_input(up: str, unit: str, tmp_path
     np.testing.assert_allclose(corners.min(0), centre - size / 2, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(corners.max(0), centre + size / 2, rtol=1e-4, atol=1e-3)
     assert len(load_scan(tmp_path / "a.ply", up=up, unit=unit)) == len(vertex)
+
+
+def test_a_mask_is_tinted_in_both(tmp_path):
+    scan = make_room()
+    plain = make_grounding(scan, CUBE)
+    masked = replace(plain, masks=(np.arange(10), np.arange(10, 20)))
+    write_annotated_ply(tmp_path / "a.ply", scan, masked)
+    red = PlyData.read(str(tmp_path / "a.ply"))["vertex"]["red"][: len(scan)].astype(int)
+    assert scan.rgb is not None
+    changed = np.flatnonzero(red != scan.rgb[:, 0])
+    assert changed.tolist() == list(range(20)) and len(set(red[:10])) == 1 and red[12] != red[7]
+    assert not np.array_equal(scene_points(scan, CUBE)[1], scene_points(scan, CUBE, masked.mask)[1])
 
 
 def test_places_that_cannot_be_written(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tsp3d.data.parse import names, parse
 from tsp3d.data.sample import CLASS_INDEX, Query, SceneSample
 from tsp3d.data.scenes import PreparedScenes
 
@@ -133,7 +134,7 @@ class AnnotatedScenes:
                 Query(
                     row.text,
                     tuple(place[i] for i in row.targets),
-                    tuple(place[i] for i in row.anchors if i in place),
+                    tuple(place[i] for i in row.anchors if i in place) or mentioned(row, records, place),
                     row.view_dependent,
                     {"kind": kind, **row.meta, **self._meta(row, records)},
                 )
@@ -214,6 +215,23 @@ def same_label_count(row: Annotation, records: Sequence[dict[str, Any]]) -> int:
     names = Counter(item["name"] for item in records)
     target = next(item["name"] for item in records if int(item["id"]) == row.targets[0])
     return names[target] - 1
+
+
+def mentioned(row: Annotation, records: Sequence[dict[str, Any]], place: dict[int, int]) -> tuple[int, ...]:
+    """For a row whose file names no other objects: of each class that its text names beside the target, the object
+    nearest to the target (TSP3D's auxiliary object, for all nouns instead of the first). Indices into ``records``."""
+    if not row.targets:
+        return ()
+    center = np.array(records[place[row.targets[0]]]["box"][:3])
+    found = []
+    for noun in parse(row.text).auxiliary:
+        near = [
+            (float(np.linalg.norm(np.array(item["box"][:3]) - center)), index)
+            for index, item in enumerate(records)
+            if int(item["id"]) not in row.targets and names(noun, item["name"])
+        ]
+        found += [min(near)[1]] if near else []
+    return tuple(dict.fromkeys(found))
 
 
 def label_of(name: str) -> str:

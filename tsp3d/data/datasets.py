@@ -12,7 +12,7 @@ from tsp3d.data.scanrefer import ScanRefer
 from tsp3d.data.scenes import PreparedScenes
 from tsp3d.data.sr3d import Sr3D
 
-Kind = Literal["synth", "scanrefer", "nr3d", "sr3d", "multi3drefer"]
+Kind = Literal["synth", "synth-multi", "scanrefer", "nr3d", "sr3d", "multi3drefer"]
 
 
 def open_dataset(
@@ -23,7 +23,8 @@ def open_dataset(
     skip_missing: bool = False,
     tokens: bool = False,
 ) -> SceneSet:
-    """Prepared scenes with their own sentences ("synth"), or with those of an annotation file.
+    """Prepared scenes with their own sentences ("synth"; "synth-multi" with those that mean several objects or none),
+    or with those of an annotation file.
 
     Args:
         annotations: the file; ScanRefer and Multi3DRefer have one for each split, Nr3D and Sr3D one for all.
@@ -36,13 +37,13 @@ def open_dataset(
     """
     if kind not in get_args(Kind):
         raise ValueError(f"dataset is {kind!r}; it must be one of {', '.join(get_args(Kind))}")
-    if kind == "synth":
+    if kind in ("synth", "synth-multi"):
         if annotations:
             raise ValueError(
-                f"dataset 'synth' has sentences of its own; name the dataset that {annotations} belongs to: "
+                f"dataset {kind!r} has sentences of its own; name the dataset that {annotations} belongs to: "
                 "--dataset scanrefer, nr3d, sr3d or multi3drefer"
             )
-        return PreparedScenes(folder, split)
+        return PreparedScenes(folder, split, sets=kind == "synth-multi")
     if not annotations:
         raise ValueError(
             f"dataset {kind!r} needs its annotation file: --annotations FILE (in training: data.annotations=FILE)"

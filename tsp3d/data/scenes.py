@@ -7,6 +7,7 @@ Layout of a dataset folder::
                                       "<scene_id>.instance" int16 (N,)
     <split>/scenes.jsonl              one line a scene, with its objects
     <split>/sentences.jsonl           one line a sentence
+    <split>/sets.jsonl                optional: sentences that mean several objects or none
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ OPEN_SHARDS = 32
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a scene is: its line in scenes.jsonl and the spans (start, end) of its lines in sentences.jsonl, bytes."""
+    """Where a scene is: its line in scenes.jsonl and the spans (file, start, end) of its sentences, bytes."""
 
     scene_id: str
     shard: str
     line: tuple[int, int]
-    sentences: tuple[tuple[int, int], ...]
+    sentences: tuple[tuple[str, int, int], ...]
 
 
 class PreparedScenes:
@@ -51,13 +52,16 @@ class PreparedScenes:
         folder: the dataset folder, with ``dataset.json``.
         split: name of a sub-folder, such as "train" or "val".
         require_sentences: leave out the scenes that have no sentence (not wanted for training on objects alone).
+        sets: also read the sentences that mean several objects or none; every sentence then has an ``eval_type``.
 
     Raises:
-        FileNotFoundError: folder or split is not there.
+        FileNotFoundError: folder or split is not there, or has no such sentences.
         ValueError: not a prepared dataset of a known version, or no scene is complete.
     """
 
-    def __init__(self, folder: str | Path, split: str = "train", require_sentences: bool = True) -> None:
+    def __init__(
+        self, folder: str | Path, split: str = "train", require_sentences: bool = True, sets: bool = False
+    ) -> None:
         self.folder = Path(folder)
         self.split = split
         self.info = _read_info(self.folder)
@@ -65,6 +69,11 @@ class PreparedScenes:
         if not (self.path / "scenes.jsonl").is_file():
             found = sorted(p.parent.name for p in self.folder.glob("*/scenes.jsonl"))
             raise FileNotFoundError(f"{self.path / 'scenes.jsonl'} is missing; splits found in {self.folder}: {found}")
+        self.sets = sets
+        if sets and not (self.path / "sets.jsonl").is_file():
+            raise FileNotFoundError(
+                f"{self.path / 'sets.jsonl'} is missing; make it with tools/make_synth.py --sets {self.folder}"
+            )
         self._entries = self._index(require_sentences)
         if not self._entries:
             raise ValueError(f"{self.path} has no complete scene yet: wait for the writer, or check the shards")
@@ -116,13 +125,14 @@ class PreparedScenes:
     # Reading -----------------------------------------------------------------------------------------------------
 
     def _index(self, require_sentences: bool) -> list[_Entry]:
-        sentences: dict[str, list[tuple[int, int]]] = {}
-        for start, end, record in _lines(self.path / "sentences.jsonl"):
-            spans = sentences.setdefault(record["scene_id"], [])
-            if spans and spans[-1][1] == start:
-                spans[-1] = (spans[-1][0], end)
-            else:
-                spans.append((start, end))
+        sentences: dict[str, list[tuple[str, int, int]]] = {}
+        for name in ("sentences.jsonl", *(["sets.jsonl"] if self.sets else [])):
+            for start, end, record in _lines(self.path / name):
+                spans = sentences.setdefault(record["scene_id"], [])
+                if spans and spans[-1][0] == name and spans[-1][2] == start:
+                    spans[-1] = (name, spans[-1][1], end)
+                else:
+                    spans.append((name, start, end))
         shards = {path.name for path in self.path.glob("*.safetensors")}
         entries, missing = [], 0
         for start, end, record in _lines(self.path / "scenes.jsonl"):
@@ -145,12 +155,16 @@ class PreparedScenes:
             return []
         place = {int(object_id): index for index, object_id in enumerate(ids)}
         queries = []
-        with open(self.path / "sentences.jsonl", "rb") as file:
-            for start, end in entry.sentences:
+        for name, start, end in entry.sentences:
+            with open(self.path / name, "rb") as file:
                 file.seek(start)
-                for line in file.read(end - start).splitlines():
-                    if line.strip():
-                        queries.append(_to_query(json.loads(line), place, f"{file.name}, byte {start}"))
+                lines = file.read(end - start).splitlines()
+            for line in lines:
+                if line.strip():
+                    query = _to_query(json.loads(line), place, f"{self.path / name}, byte {start}")
+                    if self.sets and "eval_type" not in query.meta:
+                        query.meta["eval_type"] = "st_wo_d" if query.meta.get("unique") else "st_w_d"
+                    queries.append(query)
         return queries
 
     def _arrays(self, entry: _Entry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -229,5 +243,5 @@ def _to_query(record: dict[str, Any], place: dict[int, int], where: str) -> Quer
         targets=tuple(place[object_id] for object_id in wanted),
         anchors=tuple(place[object_id] for object_id in record.get("anchors", ()) if object_id in place),
         view_dependent=bool(record.get("view_dependent", False)),
-        meta={"kind": "sentence", **meta},
+        meta={"kind": "sentence" if wanted else "absent", **meta},
     )

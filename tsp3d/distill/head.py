@@ -12,7 +12,7 @@ from tsp3d import sparse
 from tsp3d.distill.base import DistillConfig, Method
 from tsp3d.distill.matching import Grid, Taught, voxel_losses
 from tsp3d.models.fusion import PositionEmbedding
-from tsp3d.models.head import LOG_SIZE_RANGE, HeadOutput
+from tsp3d.models.head import LOG_SIZE_RANGE, HeadOutput, VoxelBoxes
 from tsp3d.models.pruning import top_mask
 from tsp3d.models.ragged import RaggedAttention, RaggedPlan
 from tsp3d.models.supervision import head_losses
@@ -80,9 +80,8 @@ class Decoder(nn.Module):
         nn.init.normal_(self.box.weight, std=0.01)
         nn.init.zeros_(self.box.bias)
 
-    def forward(self, student: HeadOutput, words: Tensor, lengths: list[int]) -> tuple[HeadOutput, Tensor]:
+    def forward(self, student: HeadOutput, words: Tensor, lengths: list[int]) -> tuple[VoxelBoxes, Tensor]:
         """words (T, C), ragged over the Q sentences -> its output at K voxels, and their rows (K,) in the student's."""
-        assert student.features is not None
         counts = torch.bincount(student.query, minlength=len(lengths))
         rows = top_mask(student.logits.detach(), counts, self.queries).nonzero().squeeze(1)
         voxels, text = self.voxels(student.features), self.words(words)
@@ -94,7 +93,7 @@ class Decoder(nn.Module):
             x = layer(x, place[rows], voxels, place, text, plans)
         at, raw = student.positions[rows], self.box(x)
         boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
-        return HeadOutput(at, student.query[rows], boxes, self.score(x)[:, 0]), rows
+        return VoxelBoxes(at, student.query[rows], boxes, self.score(x)[:, 0]), rows
 
 
 class HeadTeacher(Method):
@@ -115,24 +114,24 @@ class HeadTeacher(Method):
         self.student_config = student.config
         self.grid = Grid.of(student)
 
-    def teach(self, batch: GroundingBatch, outputs: TrainingOutputs) -> tuple[HeadOutput, Tensor, Taught]:
+    def teach(self, batch: GroundingBatch, outputs: TrainingOutputs) -> tuple[VoxelBoxes, Tensor, Taught]:
         """The decoder's output, the rows (K,) of its voxels in the student's, and what it teaches."""
         student, words = outputs.head, outputs.text.tokens
-        assert student.features is not None and outputs.targets is not None
+        assert outputs.targets is not None
         if self.config.detach or self.config.control == "random":
             student, words = replace(student, features=student.features.detach()), words.detach()
         own, rows = self.decoder(student, words, outputs.text.lengths)
         return own, rows, worth(own, outputs.targets.boxes, outputs.targets.box_query, len(batch.texts))
 
     def shuffle(
-        self, taught: tuple[HeadOutput, Tensor, Taught], batch: GroundingBatch
-    ) -> tuple[HeadOutput, Tensor, Taught]:
+        self, taught: tuple[VoxelBoxes, Tensor, Taught], batch: GroundingBatch
+    ) -> tuple[VoxelBoxes, Tensor, Taught]:
         """The decoder's own training stays as it is; what it teaches is of another scene."""
         own, rows, said = taught
         return own, rows, said.shuffled(batch)
 
     def losses(
-        self, batch: GroundingBatch, outputs: TrainingOutputs, taught: tuple[HeadOutput, Tensor, Taught]
+        self, batch: GroundingBatch, outputs: TrainingOutputs, taught: tuple[VoxelBoxes, Tensor, Taught]
     ) -> dict[str, Tensor]:
         """ "score" and "box" of the student, and the decoder's own as "decoder_NAME"."""
         config = self.config
@@ -148,7 +147,7 @@ class HeadTeacher(Method):
 
 
 @torch.no_grad()
-def worth(out: HeadOutput, boxes: Tensor, box_query: Tensor, sentences: int) -> Taught:
+def worth(out: VoxelBoxes, boxes: Tensor, box_query: Tensor, sentences: int) -> Taught:
     """What a decoder's output teaches, given the target boxes (M, 6) and the sentence (M,) of each."""
     logits, own = out.logits.detach().float(), out.boxes.detach().float()
     iou = sparse.box_iou_3d(own, boxes) * (out.query[:, None] == box_query[None])  # (K, M)

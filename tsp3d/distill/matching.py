@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsp3d.distill.controls import donor_rows, other_sentences
 from tsp3d.losses import diou_loss
-from tsp3d.models.head import HeadOutput
+from tsp3d.models.head import VoxelBoxes
 
 if TYPE_CHECKING:
     from tsp3d.data.collate import GroundingBatch
@@ -29,7 +29,7 @@ class Grid:
     edge: float
     """Metres."""
     shift: float
-    """From a voxel's position in :class:`HeadOutput` to its centre, metres."""
+    """From a voxel's position in :class:`VoxelBoxes` to its centre, metres."""
 
     @classmethod
     def of(cls, net: GroundingNet) -> Grid:
@@ -97,7 +97,7 @@ def cells(query: Tensor, centers: Tensor, edge: float) -> tuple[Tensor, Tensor]:
 
 
 def voxel_losses(
-    student: HeadOutput,
+    student: VoxelBoxes,
     grid: Grid,
     taught: Taught,
     taught_grid: Grid,

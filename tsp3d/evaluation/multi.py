@@ -63,6 +63,8 @@ def evaluate_multi(
     dataset: SceneSource,
     *,
     min_score: float,
+    min_presence: float = 0.0,
+    several: bool = False,
     scenes: Iterable[int] | None = None,
     queries_per_scene: int = 0,
     batch: int = 16,
@@ -76,6 +78,8 @@ def evaluate_multi(
 
     Args:
         min_score: boxes below are not predicted; chosen on training data, or the model's own (0 predicts ``top_k``).
+        min_presence: nothing is predicted for sentences whose presence the network thinks to be less.
+        several: leave it to the network how many boxes a sentence gets (its calibration).
         top_k: most boxes predicted for a sentence, after non-maximum suppression.
 
     The others are those of :func:`tsp3d.evaluation.protocols.evaluate_grounding`. The calibration error is that of all
@@ -86,9 +90,9 @@ def evaluate_multi(
     for answers in ground_scenes(
         net, dataset, lambda query: query.meta.get("eval_type") in KINDS, scenes=scenes,
         queries_per_scene=queries_per_scene, batch=batch, top_k=top_k, points=points, color=color, device=device,
-        progress=progress,
+        progress=progress, several=several,
     ):  # fmt: skip
-        done = [_row(*answer, min_score) for answer in answers]
+        done = [_row(*answer[:3], min_score, min_presence) for answer in answers]
         rows += done
         metric.update([row["f1"] for row in done], [row["eval_type"] for row in done])
         for row in done:
@@ -106,9 +110,9 @@ def matched_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return result
 
 
-def _row(sample: SceneSample, query: Query, out: Any, min_score: float) -> dict[str, Any]:
+def _row(sample: SceneSample, query: Query, out: Any, min_score: float, min_presence: float) -> dict[str, Any]:
     scores = np.asarray(out.scores.detach().float().cpu(), dtype=np.float64)
-    chosen = scores >= min_score
+    chosen = (scores >= min_score) & (min_presence <= getattr(out, "presence", 1.0))
     boxes = np.asarray(out.boxes.detach().float().cpu(), dtype=np.float64)[chosen, :6]
     true = sample.boxes[list(query.targets)].astype(np.float64).reshape(-1, 6)
     return {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tsp3d.data.sample import Query, SceneSample, subsample
+from tsp3d.evaluation.masks import mask_measures, mask_row
 from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou
 
 
@@ -45,6 +46,8 @@ class Evaluation:
     calibration_error: float
     """Expected calibration error of the score, at IoU 0.25, in 0..1."""
     rows: list[dict[str, Any]]
+    masks: dict[str, dict[str, float]] = field(default_factory=dict)
+    """As :func:`tsp3d.evaluation.masks.mask_measures`; empty where the network predicts none."""
     timings: dict[str, float] = field(default_factory=dict)
     """Medians in milliseconds; see :func:`measure_speed`."""
     info: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class Evaluation:
             **self.info,
             "groups": self.groups,
             "calibration_error": self.calibration_error,
+            **({"masks": self.masks} if self.masks else {}),
             "timings_ms": self.timings,
         }
 
@@ -82,9 +86,11 @@ def ground_scenes(
     color: bool,
     device: torch.device | str,
     progress: Callable[[int], None] | None,
-) -> Iterator[list[tuple[SceneSample, Query, Any]]]:
-    """For each scene its ``wanted`` sentences with what the network answers: the scene is encoded once, its sentences
-    are grounded in batches. Arguments as :func:`evaluate_grounding`; scenes without such a sentence are left out."""
+    several: bool = False,
+) -> Iterator[list[tuple[SceneSample, Query, Any, np.ndarray | None]]]:
+    """For each scene its ``wanted`` sentences with what the network answers, and the mask (N,) bool of the best box
+    where it has one: the scene is encoded once, its sentences are grounded in batches. Arguments as
+    :func:`evaluate_grounding`; scenes without such a sentence are left out."""
     for index in range(len(dataset)) if scenes is None else scenes:
         sample = subsample(dataset[index], points, np.random.default_rng(index))
         queries = [query for query in sample.queries if wanted(query)]
@@ -96,10 +102,21 @@ def ground_scenes(
             encoded = net.encode(*scene_tensors(sample, color, device))
             for start in range(0, len(queries), batch):
                 texts = [query.text for query in queries[start : start + batch]]
-                outs += net.ground(encoded, texts, top_k=top_k)
-        yield [(sample, query, out) for query, out in zip(queries, outs, strict=True)]
+                outs += net.ground(encoded, texts, top_k=top_k, **({"several": True} if several else {}))
+            masks = [_best_mask(net, encoded, out, len(sample.xyz)) for out in outs]
+        yield [(sample, *answer) for answer in zip(queries, outs, masks, strict=True)]
         if progress:
             progress(len(queries))
+
+
+def _best_mask(net: GroundingModel, encoded: Any, out: Any, points: int) -> np.ndarray | None:
+    predict = getattr(net, "masks", None)
+    found = predict(encoded, out, [0]) if predict is not None and len(out.boxes) else None
+    if found is None:
+        return None
+    mask = np.zeros(points, dtype=bool)
+    mask[found[0].cpu().numpy()] = True
+    return mask
 
 
 def evaluate_grounding(
@@ -143,7 +160,7 @@ def evaluate_grounding(
         rows += done
         accuracy.update([row["ious"] for row in done], done)
         calibration.update([row["score"] for row in done], [row["iou"] for row in done])
-    return Evaluation(accuracy.compute(), calibration.compute(), rows)
+    return Evaluation(accuracy.compute(), calibration.compute(), rows, masks=mask_measures(rows))
 
 
 def measure_speed(
@@ -203,7 +220,7 @@ def scene_tensors(sample: SceneSample, color: bool, device: torch.device | str) 
     return torch.from_numpy(sample.xyz).to(device), rgb
 
 
-def _row(sample: SceneSample, query: Query, out: Any) -> dict[str, Any]:
+def _row(sample: SceneSample, query: Query, out: Any, mask: np.ndarray | None) -> dict[str, Any]:
     boxes = np.asarray(out.boxes.detach().float().cpu(), dtype=np.float64)[:, :6]
     scores = np.asarray(out.scores.detach().float().cpu(), dtype=np.float64)
     target = query.targets[0]
@@ -226,6 +243,7 @@ def _row(sample: SceneSample, query: Query, out: Any) -> dict[str, Any]:
         "hit": hit,
         "hit_class": names[hit] if hit >= 0 else "",
         "ious": [float(value) for value in ious],
+        **({} if mask is None else mask_row(mask, boxes[0], sample, target)),
         "box": [round(float(value), 4) for value in boxes[0]] if len(boxes) else None,
         "target_box": [round(float(value), 4) for value in sample.boxes[target]],
     }

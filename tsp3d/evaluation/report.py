@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tsp3d.evaluation.metrics import THRESHOLDS
 from tsp3d.evaluation.protocols import Evaluation
 from tsp3d.evaluation.published import paper_table
 from tsp3d.files import write_text
@@ -40,8 +41,7 @@ def markdown(result: Evaluation) -> str:
     parts.append("".join(f"- {key}: {value}\n" for key, value in result.info.items()))
     several = any("f1" in row for row in result.rows)
     parts.append(MULTIPLE if several else SINGLE)
-    parts.append(paper_table(result.dataset, result.groups, result.timings))
-    parts.append(groups_table(result.groups))
+    parts.append(tables(result))
     parts.append(f"Expected calibration error of the score (IoU > 0.25): {result.calibration_error:.3f}\n")
     parts.append("" if several else _errors(result.rows))
     if result.timings:
@@ -59,11 +59,27 @@ def markdown(result: Evaluation) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def tables(result: Evaluation) -> str:
+    """The paper's table, groups and masks as Markdown."""
+    paper = paper_table(result.dataset, result.groups, result.timings)
+    return "\n".join(part for part in (paper, groups_table(result.groups), masks_table(result.masks)) if part)
+
+
 def groups_table(groups: dict[str, dict[str, float]]) -> str:
     """Markdown table of the groups of queries, one a row."""
     columns = [key for key in COLUMNS if any(key in row for row in groups.values())]
     lines = ["| group | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(_number(row, key) for key in columns) + " |" for name, row in groups.items()]
+    return "\n".join(lines) + "\n"
+
+
+def masks_table(masks: dict[str, dict[str, float]]) -> str:
+    """Markdown of the masks' measures; "" without masks."""
+    if not masks:
+        return ""
+    lines = ["## Masks\n", "Of the best box of each query, over the scan's points (%).\n"]
+    lines += ["| | mIoU | " + " | ".join(f"acc@{t:g}" for t in THRESHOLDS) + " |", "|---" * 4 + "|"]
+    lines += [f"| {name} | " + " | ".join(f"{v:.2f}" for v in row.values()) + " |" for name, row in masks.items()]
     return "\n".join(lines) + "\n"
 
 

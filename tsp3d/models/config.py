@@ -108,6 +108,46 @@ class HeadConfig:
 
 
 @dataclass
+class MaskConfig:
+    """Logits of the points in a predicted box: does each belong to the object?"""
+
+    enabled: bool = False
+    hidden: int = 32
+    enlarge: float = 0.1
+    """A box is looked at with so much of its size more on each side…"""
+    margin: float = 0.05
+    """…and so many metres."""
+    train_voxels: int = 2048
+    """In training at most this many voxels of a box, drawn at random; 0 for all."""
+
+
+@dataclass
+class PresenceConfig:
+    """A logit of the sentence: does anything in the scene fit it?"""
+
+    enabled: bool = False
+    hidden: int = 64
+
+
+@dataclass
+class CalibrationConfig:
+    """What tools/calibrate.py fits on validation rooms. The defaults reject nothing."""
+
+    scale: float = 1.0
+    """Presence is sigmoid(scale * logit + bias), Platt's scaling; without a presence head the logit is that of the best
+    box's score."""
+    bias: float = 0.0
+    min_presence: float = 0.0
+    """Below this presence the answer is that nothing fits."""
+    several_share: float = 0.5
+    """Of several objects, boxes that score at least this share of the best are taken."""
+    several_iou: float = 0.25
+    """…and that overlap no better one by more."""
+    fitted_on: str = ""
+    """The data; empty where nothing was fitted."""
+
+
+@dataclass
 class AuxiliaryConfig:
     """Training-only losses on the backbone: class by alignment with the text encoder, and boxes, for every object."""
 
@@ -125,6 +165,8 @@ class LossWeights:
     """Softmax over a sentence's voxels: the share that its positives have."""
     keep: float = 1.0
     completion: float = 1.0
+    mask: float = 1.0
+    presence: float = 0.5
     auxiliary: float = 1.0
     text: float = 0.5
 
@@ -154,6 +196,9 @@ class ModelConfig:
     pruning: PruningConfig = field(default_factory=PruningConfig)
     completion: CompletionConfig = field(default_factory=CompletionConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    presence: PresenceConfig = field(default_factory=PresenceConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
     loss: LossWeights = field(default_factory=LossWeights)
     compat: CompatConfig = field(default_factory=CompatConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from tsp3d import sparse
@@ -10,7 +11,9 @@ CANDIDATES = 512  # of the voxels that several boxes are chosen from
 VOTERS = 256
 
 
-def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_iou: float) -> tuple[Tensor, Tensor]:
+def best_boxes(
+    logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_iou: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """The best boxes of one sentence, best first, without those that overlap a better one by ``nms_iou``.
 
     Args:
@@ -21,7 +24,7 @@ def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_i
             that mass, which knows the rivals, and the best score among them, which knows the fit.
 
     Returns:
-        boxes (k, 6) and scores (k,) in 0..1.
+        boxes (k, 6), scores (k,) in 0..1, and the row (k,) int64 of the voxel that stands for each.
     """
     count = VOTERS if vote_iou > 0 else 1 if top_k == 1 else CANDIDATES
     order = logits.argsort(descending=True, stable=True)[:count]
@@ -39,4 +42,13 @@ def best_boxes(logits: Tensor, boxes: Tensor, top_k: int, nms_iou: float, vote_i
         kept = rank.argmax(0, keepdim=True) if len(rank) else order
     else:
         kept = sparse.nms_3d(boxes, rank, nms_iou)[:top_k]
-    return boxes[kept], scores[kept]
+    return boxes[kept], scores[kept], order[kept]
+
+
+def several_boxes(boxes: Tensor, scores: Tensor, share: float, nms_iou: float) -> Tensor:
+    """Rows (k,) int64, best first, of the boxes that a sentence about several objects means: those that score at least
+    ``share`` of the best, and overlap no better one by more than ``nms_iou``. boxes (N, 6), scores (N,)."""
+    rows = (
+        (scores >= share * scores.max()).nonzero().squeeze(1) if len(scores) else boxes.new_zeros(0, dtype=torch.long)
+    )
+    return rows[sparse.nms_3d(boxes[rows], scores[rows], nms_iou)]

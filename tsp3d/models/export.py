@@ -109,7 +109,7 @@ class BoxWork(Exportable):
         self, feats: Tensor, coords: Tensor, backbone: Tensor, said: Tensor, query: Tensor
     ) -> tuple[Tensor, Tensor]:
         x = SparseTensor.over(feats, CoordinateSet(coords, self.stride))
-        return self.head.boxes(x, backbone, said, query)[1:]
+        return self.head.boxes(x, backbone, said, query)[1:3]
 
     def example(self) -> tuple[Tensor, ...]:
         like, dim = next(self.parameters()), self.head.config.fusion.dim

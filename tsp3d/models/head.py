@@ -55,7 +55,9 @@ class VoxelLogits:
 
 
 @dataclass
-class HeadOutput:
+class VoxelBoxes:
+    """A box and a score for each of N voxels."""
+
     positions: Tensor
     """(N, 3) level-0 voxel positions in metres."""
     query: Tensor
@@ -64,13 +66,21 @@ class HeadOutput:
     """(N, 6) centre and full size in metres."""
     logits: Tensor
     """(N,) score logits."""
+
+
+@dataclass
+class HeadOutput(VoxelBoxes):
+    fused: Tensor
+    """(N, C) voxel and sentence together, what boxes and scores are read from."""
+    said: Tensor
+    """(Q, 2C) sentence tokens after the attention stacks, then before."""
+    features: Tensor
+    """(N, C) of the voxels, before the sentence token joins them."""
     keep: dict[int, VoxelLogits] = field(default_factory=dict)
     """Keep logits (positive = keep) of levels 2 and 1."""
     completion: VoxelLogits | None = None
     trace: dict[str, Tensor] = field(default_factory=dict)
     """Per stage the coordinates (N, 4) [sentence, x, y, z] in base voxels that were left."""
-    features: Tensor | None = None
-    """(N, C) of the voxels, before the sentence token joins them."""
 
 
 class Fuse(nn.Module):
@@ -184,8 +194,8 @@ class GroundingHead(nn.Module):
         query = x.coords[:, 0].long()
         said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
         backbone = features_at(levels[0], x, scene) if self.match is not None else None
-        at, boxes, logits = self.boxes(x, backbone, said, query)
-        return HeadOutput(at, query, boxes, logits, keep, completion, trace, x.feats)
+        at, boxes, logits, fused = self.boxes(x, backbone, said, query)
+        return HeadOutput(at, query, boxes, logits, fused, said, x.feats, keep, completion, trace)
 
     def begin(self, coarse: SparseTensor) -> SparseTensor:
         """Level 2 after the attention among its voxels, which no sentence enters: once serves all of a scene's."""
@@ -195,7 +205,7 @@ class GroundingHead(nn.Module):
 
     def boxes(
         self, x: SparseTensor, backbone: Tensor | None, said: Tensor, query: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A box for each voxel.
 
         Args:
@@ -203,7 +213,7 @@ class GroundingHead(nn.Module):
             said: (Q, 2C) sentence tokens after the attention stacks, then before; ``query`` (N,) that of each voxel.
 
         Returns:
-            positions (N, 3) and boxes (N, 6) in metres, score logits (N,).
+            positions (N, 3) and boxes (N, 6) in metres, score logits (N,), and the fused features (N, C) behind both.
         """
         sentence = said[:, : x.feats.shape[1]]
         fused = self.fuse(x.replace(torch.cat([x.feats, sentence[query]], 1)))
@@ -214,7 +224,7 @@ class GroundingHead(nn.Module):
         at = positions(x, self.config.voxel_size, self._half)
         raw = self.bbox_conv(x).feats
         boxes = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(*LOG_SIZE_RANGE).exp()], 1)
-        return at, boxes, self.cls_conv(x).feats[:, 0]
+        return at, boxes, self.cls_conv(x).feats[:, 0], x.feats
 
     def _place(self, at: Tensor) -> Place:
         return Place(at, self.pos_embed(at))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +19,14 @@ from tsp3d.files import replacing, write_text
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 
+from .answers import answer_losses
 from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
-from .decode import best_boxes
+from .decode import best_boxes, several_boxes
 from .head import GroundingHead, HeadOutput
+from .mask import MaskHead, MaskScene
+from .presence import PresenceHead
 from .supervision import TrainingOutputs, assign, completion_loss, head_losses, pruning_losses, targets_of
 from .text import TextFeatures, build_text_encoder, load_text_encoder
 
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 
 RGB_MEAN = (109.8 / 256, 97.2 / 256, 83.8 / 256)
 SENTENCES_AT_ONCE = 32  # at inference, to bound memory
+SEVERAL_CANDIDATES = 64  # boxes that those of several objects are chosen from, …
+SEVERAL_LOOSE_IOU = 0.5  # …which may overlap so much
 
 
 @dataclass
@@ -41,6 +48,8 @@ class EncodedScene:
     voxels: int
     begun: SparseTensor
     """Level 2 as the head begins with it."""
+    mask: MaskScene | None = None
+    """What a mask head needs beside."""
 
 
 @dataclass
@@ -51,6 +60,10 @@ class RawGrounding:
     """(k, 6) centre and full size in metres."""
     scores: Tensor
     """(k,) in 0..1."""
+    features: Tensor
+    """(k, C) fused features of the voxels that the boxes are from."""
+    presence: float
+    """Calibrated probability that anything fits the sentence."""
     trace: dict[str, Tensor] = field(default_factory=dict)
     """Voxels (N, 3) in metres (centres) that each stage kept."""
 
@@ -74,17 +87,22 @@ class GroundingNet(nn.Module):
         self.text_projector = nn.Sequential(nn.Linear(self.text_encoder.dim, dim), nn.LayerNorm(dim, eps=1e-12))
         self.text_dropout = nn.Dropout(config.fusion.dropout)
         self.head = GroundingHead(config)
+        self.mask = MaskHead(config.mask, dim, config.voxel_size) if config.mask.enabled else None
+        self.presence = PresenceHead(dim, config.presence.hidden) if config.presence.enabled else None
         self.auxiliary = AuxiliaryHeads(config.auxiliary, dim) if config.auxiliary.enabled else None
 
     # ---- inputs
 
-    def _voxelize(self, xyz: Tensor, rgb: Tensor | None, batch: Tensor | None, scenes: int) -> SparseTensor:
+    def _voxelize(
+        self, xyz: Tensor, rgb: Tensor | None, batch: Tensor | None, scenes: int
+    ) -> tuple[SparseTensor, Tensor]:
+        """-> voxels of xyz and colour, and the voxel (P,) of each point."""
         mean = xyz.new_tensor(RGB_MEAN) if self.config.compat.rgb_mean else xyz.new_full((3,), 0.5)
         scale = 255 / 256 if self.config.compat.rgb_256 else 1.0
         color = torch.zeros_like(xyz) if rgb is None else rgb.to(xyz.dtype) * scale - mean
         feats = torch.cat([xyz, color], 1)  # (P, 6)
         size, reduce = self.config.voxel_size, self.config.voxel_reduce
-        return sparse.voxelize(xyz, feats, size, batch=batch, batch_size=scenes, reduce=reduce)[0]
+        return sparse.voxelize(xyz, feats, size, batch=batch, batch_size=scenes, reduce=reduce)
 
     def _levels(self, voxels: SparseTensor) -> list[SparseTensor]:
         levels = self.vision_backbone(voxels)
@@ -116,15 +134,20 @@ class GroundingNet(nn.Module):
         if rgb is not None and rgb.shape != xyz.shape:
             raise ValueError(f"encode: rgb must be (N, 3) like xyz; got {tuple(rgb.shape)} for {tuple(xyz.shape)}")
         device = self.device
-        voxels = self._voxelize(xyz.to(device, torch.float32), None if rgb is None else rgb.to(device), None, 1)
+        voxels, row = self._voxelize(xyz.to(device, torch.float32), None if rgb is None else rgb.to(device), None, 1)
         levels = self._levels(voxels)
-        return EncodedScene(levels, len(xyz), len(voxels.feats), self.head.begin(levels[2]))
+        mask = self.mask.prepare(voxels, row, levels) if self.mask is not None else None
+        return EncodedScene(levels, len(xyz), len(voxels.feats), self.head.begin(levels[2]), mask)
 
     @torch.inference_mode()
     def ground(
-        self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25
+        self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25, several: bool = False
     ) -> list[RawGrounding]:
-        """The best boxes for each sentence; ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``."""
+        """The best boxes for each sentence; ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``.
+
+        ``several``: all that the sentence means, at most ``top_k``: as many as ``config.calibration`` says. Whether its
+        presence is enough is the caller's to judge.
+        """
         self._check_eval("ground")
         results: list[RawGrounding] = []
         for start in range(0, len(texts), SENTENCES_AT_ONCE):
@@ -132,18 +155,54 @@ class GroundingNet(nn.Module):
             text = self._text(chunk)
             index = torch.zeros(len(chunk), dtype=torch.long, device=self.device)
             out = self.head(scene.levels, text.tokens, text.lengths, index, begun=scene.begun)
-            results += self._decode(out, len(chunk), top_k, nms_iou)
+            if several:
+                loose = self._decode(out, len(chunk), SEVERAL_CANDIDATES, SEVERAL_LOOSE_IOU)
+                results += [self._meant(raw, top_k) for raw in loose]
+            else:
+                results += self._decode(out, len(chunk), top_k, nms_iou)
         return results
 
+    def _meant(self, raw: RawGrounding, top_k: int) -> RawGrounding:
+        calibration = self.config.calibration
+        rows = several_boxes(raw.boxes, raw.scores, calibration.several_share, calibration.several_iou)[:top_k]
+        return replace(raw, boxes=raw.boxes[rows], scores=raw.scores[rows], features=raw.features[rows])
+
     def _decode(self, out: HeadOutput, sentences: int, top_k: int, nms_iou: float) -> list[RawGrounding]:
-        results = []
+        results, presence = [], None
+        if self.presence is not None:
+            presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
         for q in range(sentences):
             rows = (out.query == q).nonzero().squeeze(1)
             vote = self.config.head.vote_iou
-            boxes, scores = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
+            boxes, scores, kept = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
+            best = float(scores.max()) if len(scores) else 0.0
+            logit = presence[q] if presence is not None else _logit(best)
             trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
-            results.append(RawGrounding(boxes, scores, trace))
+            results.append(RawGrounding(boxes, scores, out.fused[rows[kept]], self._present(logit), trace))
         return results
+
+    def _present(self, logit: float) -> float:
+        calibration = self.config.calibration
+        return 1 / (1 + math.exp(-min(max(calibration.scale * logit + calibration.bias, -60.0), 60.0)))
+
+    @torch.inference_mode()
+    def masks(self, scene: EncodedScene, raw: RawGrounding, which: Sequence[int] | None = None) -> list[Tensor] | None:
+        """For each box of an answer, or for those at ``which``, the points of its object: indices (int64, ascending)
+        into what :meth:`encode` got. None where the weights have no mask head."""
+        self._check_eval("masks")
+        if self.mask is None or scene.mask is None:
+            return None
+        chosen = range(len(raw.boxes)) if which is None else which
+        wanted = torch.tensor(list(chosen), dtype=torch.long, device=self.device)
+        boxes, where = raw.boxes[wanted], torch.zeros_like(wanted)
+        region = self.mask.region(scene.mask, boxes, where.tolist())
+        inside = self.mask(scene.mask, region, boxes, where, raw.features[wanted]) > 0
+        result = []
+        for k in range(len(boxes)):
+            on = torch.zeros(scene.voxels, dtype=torch.bool, device=self.device)
+            on[region.rows[inside & (region.query == k)]] = True
+            result.append(on[scene.mask.row].nonzero().squeeze(1))
+        return result
 
     def _meters(self, coords: Tensor, stage: str) -> Tensor:
         """Voxel centres of a stage's coordinates (N, 3)."""
@@ -162,7 +221,7 @@ class GroundingNet(nn.Module):
 
     def detection_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
         """Losses of the backbone alone, on every object of the scenes; "total" is their weighted sum."""
-        voxels = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
+        voxels, _ = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
         losses = self._auxiliary_losses(batch, self._levels(voxels))
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
@@ -208,12 +267,14 @@ class GroundingNet(nn.Module):
             supervised: False keeps the sentences' boxes out of it: pruning goes by score alone and nothing is assigned,
                 which is how a teacher runs, and a student that is told no boxes.
         """
-        levels = self._levels(self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes)))
+        voxels, row = self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))
+        levels = self._levels(voxels)
         text = self._text(batch.texts)
         targets = targets_of(batch) if supervised else None
         focus = targets.focus if targets else None
         out = self.head(levels, text.tokens, text.lengths, batch.text_scene, focus)
-        return TrainingOutputs(levels, text, out, targets, assign(self.config.head, out, targets) if targets else None)
+        assigned = assign(self.config.head, out, targets) if targets else None
+        return TrainingOutputs(voxels, row, levels, text, out, targets, assigned)
 
     def losses_of(self, outputs: TrainingOutputs, batch: GroundingBatch) -> dict[str, Tensor]:
         """The losses of a batch that :meth:`forward_training` ran with its boxes; "total" is their weighted sum."""
@@ -224,6 +285,7 @@ class GroundingNet(nn.Module):
         losses |= pruning_losses(self.config, out, targets.focus, len(batch.texts))
         if out.completion is not None:
             losses["completion"] = completion_loss(self.config, out.completion, targets)
+        losses |= answer_losses(self, batch, outputs)
         if self.auxiliary is not None:
             losses |= self._auxiliary_losses(batch, outputs.levels, outputs.text.sentence)
         losses["total"] = torch.stack(list(losses.values())).sum()
@@ -232,6 +294,19 @@ class GroundingNet(nn.Module):
     def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
         """All training losses of a batch of scenes with their sentences; "total" is their weighted sum."""
         return self.losses_of(self.forward_training(batch), batch)
+
+    def answer_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+        """The losses of the mask and presence heads alone: the rest runs as at inference, and learns nothing."""
+        if self.mask is None and self.presence is None:
+            raise RuntimeError("this model has no mask or presence head: set mask.enabled in its configuration")
+        training = self.training
+        self.eval()  # the boxes, and the features behind them, are those that the heads will meet
+        with torch.no_grad():
+            outputs = self.forward_training(batch, supervised=False)
+        self.train(training)
+        losses = answer_losses(self, batch, outputs)
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses
 
     # ---- files
 
@@ -272,3 +347,8 @@ class GroundingNet(nn.Module):
                 f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
         return net.to(device).eval()
+
+
+def _logit(p: float) -> float:
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))

@@ -12,7 +12,7 @@ from tsp3d import losses as L
 from tsp3d.sparse import SparseTensor
 
 from .config import HeadConfig, ModelConfig
-from .head import Focus, HeadOutput, VoxelLogits
+from .head import Focus, HeadOutput, VoxelBoxes, VoxelLogits
 from .text import TextFeatures
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ class Targets:
 class TrainingOutputs:
     """What a training step computes on the way to its losses."""
 
+    voxels: SparseTensor
+    """Stride 1, with the mean xyz (m) and colour of its points."""
+    row: Tensor
+    """(P,) int64, voxel of each point."""
     levels: list[SparseTensor]
     """Voxel features of levels 0, 1, 2 over the batch's scenes, C channels each."""
     text: TextFeatures
@@ -65,14 +69,14 @@ def targets_of(batch: GroundingBatch) -> Targets:
     return Targets(focus, boxes, box_query)
 
 
-def assign(config: HeadConfig, out: HeadOutput, targets: Targets) -> Tensor:
+def assign(config: HeadConfig, out: VoxelBoxes, targets: Targets) -> Tensor:
     """Row of ``targets.boxes`` that each voxel is responsible for, or -1. (N,) int64."""
     boxes, box_query = targets.boxes, targets.box_query
     return L.nearest_assignment(out.positions, out.query, boxes, box_query, config.positives, config.positive_margin)
 
 
 def head_losses(
-    config: ModelConfig, out: HeadOutput, assigned: Tensor, boxes: Tensor, sentences: int
+    config: ModelConfig, out: VoxelBoxes, assigned: Tensor, boxes: Tensor, sentences: int
 ) -> dict[str, Tensor]:
     """Losses "box", "score" and, where it has a weight, "rank"; ``assigned`` (N,) as :func:`assign` gives it."""
     positive = (assigned >= 0).nonzero().squeeze(1)

@@ -28,12 +28,15 @@ from safetensors.numpy import save_file
 from tsp3d.synth.assets import AssetLibrary, load_assets
 from tsp3d.synth.language import generate_sentences
 from tsp3d.synth.scene import SynthScene, generate_scene
+from tsp3d.synth.sets import set_sentences
 from tsp3d.synth.types import CLASSES, SceneDescription, SceneObject, Sentence
 
 FORMAT = "tsp3d-scenes"
 VERSION = 1
 SHARD_SCENES = 16
 SPLITS = ("val", "train")
+SETS = "sets.jsonl"
+"""File of sentences that mean several objects or none, beside ``sentences.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -227,30 +230,54 @@ def rewrite_sentences(out: Path, count: int, workers: int = 1) -> dict[str, int]
     Raises:
         FileNotFoundError: ``out`` holds no dataset.
     """
+    made, content = _say_all(out, count, workers, _resay, "sentences.jsonl")
+    content["generator"]["sentences"] = count
+    (out / "dataset.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_card(out, content["seed"])
+    return made
+
+
+def _say_all(
+    out: Path, count: int, workers: int, say: Callable[[tuple[str, int, int]], list[str]], name: str
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Writes what ``say`` gives for each scene to ``<split>/name`` -> sentences of each split, and the header."""
     header = out / "dataset.json"
     if not header.exists():
         raise FileNotFoundError(f"{out}: no dataset.json there; generate the scenes first")
     content = json.loads(header.read_text())
-    seed = content["seed"]
     made: dict[str, int] = {}
     for split in SPLITS:
         source = out / split / "scenes.jsonl"
         if not source.exists():
             continue
-        tasks = [(line, seed, count) for line in _lines(source)]
+        tasks = [(line, content["seed"], count) for line in _lines(source)]
         if workers > 1:
             with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                results = pool.map(_resay, tasks, chunksize=8)
+                results = pool.map(say, tasks, chunksize=8)
         else:
-            results = [_resay(task) for task in tasks]
-        partial = out / split / "sentences.tmp"
+            results = [say(task) for task in tasks]
+        partial = out / split / f"{name}.tmp"
         _write_lines(partial, [line for lines in results for line in lines], "w")
-        partial.replace(out / split / "sentences.jsonl")
+        partial.replace(out / split / name)
         made[split] = sum(len(lines) for lines in results)
-    content["generator"]["sentences"] = count
-    header.write_text(json.dumps(content, indent=2) + "\n")
-    write_card(out, seed)
-    return made
+    return made, content
+
+
+def _say_sets(task: tuple[str, int, int]) -> list[str]:
+    line, seed, count = task
+    scene = read_scene_line(json.loads(line))
+    rng = np.random.default_rng([seed, zlib.crc32(f"{scene.scene_id} sets".encode())])
+    return [json.dumps({"scene_id": scene.scene_id, **asdict(s)}) for s in set_sentences(scene, rng, count)]
+
+
+def write_sets(out: Path, count: int, workers: int = 1) -> dict[str, int]:
+    """Adds ``sets.jsonl`` to every split, made from its ``scenes.jsonl``: sentences that mean several objects or none.
+    The rest of the dataset stays as it is. Returns sentences of each split.
+
+    Raises:
+        FileNotFoundError: ``out`` holds no dataset.
+    """
+    return _say_all(out, count, workers, _say_sets, SETS)[0]
 
 
 def write_card(out: Path, seed: int) -> None:

@@ -170,6 +170,28 @@ class Phraser:
         text, clauses = self._frame(e)
         return self._finish(text), clauses
 
+    def several(self, e: Expression, count: int) -> tuple[str, int]:
+        """Text of ``e`` said of ``count`` objects at once, and its number of statements; at most one relation."""
+        rng, noun = self.rng, NOUNS[e.noun]
+        group = " ".join([*self.attributes(e), noun.plural])
+        one = " ".join([*self.attributes(e), noun.word])
+        number = COUNTS.get(count, "")
+        told = [self.relation(e.relations[0], noun.names)] if e.relations else []
+        openings = ["the {g}", "all the {g}", "all {g}", "every {one}", "{g}"]
+        if number:
+            openings += ["the {n} {g}"] * 3 + ["all {n} {g}" if count > 2 else "both {g}"]
+        opening = pick(rng, openings)
+        phrase = opening.format(g=group, one=one, n=number)
+        link = pick(rng, ("", "", "", "that is " if "{one}" in opening else "that are "))
+        draw = rng.random()
+        if draw < 0.2 and number:
+            said = f". {pick(rng, ('they are', 'all of them are'))} {told[0]}" if told else " in the room"
+            return self._finish(f"there are {number} {group}{said}"), 1 + len(told)
+        phrase = " ".join([phrase, *(link + post for post in told)])
+        if draw < 0.4:
+            phrase = pick(rng, phrases.WRAPPERS).format(d=phrase)
+        return self._finish(phrase), 1
+
     def _frame(self, e: Expression) -> tuple[str, int]:
         rng, noun = self.rng, NOUNS[e.noun]
         parts = self.parts(e)

@@ -66,7 +66,8 @@ class TrainConfig:
     model_overrides: list[str] = field(default_factory=list)
     """``key=value`` changes of the model's configuration, e.g. ``pruning.enabled=false``."""
     stage: str = "grounding"
-    """"grounding" trains on sentences (``net.losses``), "detection" on objects alone (``net.detection_losses``)."""
+    """"grounding" trains on sentences (``net.losses``), "detection" on objects alone (``net.detection_losses``),
+    "answers" the mask and presence heads alone (``net.answer_losses``)."""
     distill: str = ""
     """A teacher's method: name of a YAML in ``configs/distill``, or its path; "" for none."""
     distill_overrides: list[str] = field(default_factory=list)
@@ -116,8 +117,8 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
     assert isinstance(config, TrainConfig)
     config.model_overrides += [item.removeprefix("model.") for item in overrides if item.startswith("model.")]
     config.distill_overrides += [item.removeprefix("distill.") for item in overrides if item.startswith("distill.")]
-    if config.stage not in ("grounding", "detection"):
-        raise ValueError(f"stage is {config.stage!r}; it must be 'grounding' or 'detection'")
+    if config.stage not in ("grounding", "detection", "answers"):
+        raise ValueError(f"stage is {config.stage!r}; it must be 'grounding', 'detection' or 'answers'")
     if config.distill and config.stage != "grounding":
         raise ValueError(f"distill={config.distill} needs stage=grounding: the methods teach what sentences mean")
     if config.distill_overrides and not config.distill:

@@ -50,8 +50,8 @@ class StageLosses(nn.Module):
         super().__init__()
         self.net = net
         self.teaching = teaching
-        self.method: Callable[[GroundingBatch], dict[str, Tensor]]
-        self.method = net.detection_losses if stage == "detection" else net.losses  # type: ignore[assignment]
+        name = {"grounding": "losses", "detection": "detection_losses", "answers": "answer_losses"}[stage]
+        self.method: Callable[[GroundingBatch], dict[str, Tensor]] = getattr(net, name)
 
     def forward(self, batch: GroundingBatch) -> dict[str, Tensor]:
         """Losses by name, "total" among them."""
@@ -116,7 +116,7 @@ def train(
         _restore(state, net, teaching, optimizer, averaged, accelerator)
         if state["scenes"] != len(scenes):
             log.warning("%d scenes now, %d before: the order of the scenes changes", len(scenes), state["scenes"])
-    samples = TrainingSamples(scenes, config.data, config.seed, sentences=config.stage == "grounding")
+    samples = TrainingSamples(scenes, config.data, config.seed, sentences=config.stage != "detection")
     rank, world = accelerator.process_index, accelerator.num_processes
     loader = training_loader(samples, step, config.optim.steps, rank, world)
 

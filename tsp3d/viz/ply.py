@@ -10,22 +10,26 @@ from plyfile import PlyData, PlyElement
 from tsp3d.io import Scan
 from tsp3d.io.write import replacing
 from tsp3d.results import Grounding
-from tsp3d.viz.png import height_colours
+from tsp3d.viz.png import height_colours, tinted
 from tsp3d.viz.render import BOX_EDGES, box_corners
 
 BEST = (232, 17, 45)
 OTHERS = (245, 158, 11)
+MASK_TINT = 0.6
 SPACING_M = 0.008
 """Distance of the points that a box's edges are made of."""
 
 
 def write_annotated_ply(path: str | os.PathLike[str], scan: Scan, grounding: Grounding) -> None:
     """Write points, then the boxes: their edges as coloured points (seen everywhere) and as a PLY ``edge`` element.
+    Points of an object's mask are tinted in the colour of its box.
 
     Coordinates are in the input's frame and unit. Raises UserError if the place cannot be written to.
     """
     boxes = np.asarray(grounding.boxes_m, dtype=np.float64).reshape(-1, 6)
     colours = [height_colours(scan.xyz.astype(np.float64)) if scan.rgb is None else scan.rgb]
+    for rank in range(len(grounding.masks) - 1, -1, -1):
+        colours[0] = tinted(colours[0], grounding.masks[rank], BEST if rank == 0 else OTHERS, MASK_TINT)
     points = [scan.xyz.astype(np.float64)]
     edges = []
     count = len(scan)

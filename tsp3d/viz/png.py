@@ -39,7 +39,7 @@ def draw(scan: Scan, grounding: Grounding):
     from matplotlib.figure import Figure
 
     boxes = np.asarray(grounding.boxes_m, dtype=np.float64).reshape(-1, 6)
-    xyz, colours = scene_points(scan, boxes)
+    xyz, colours = scene_points(scan, boxes, grounding.mask)
     low, high = extents(xyz, boxes)
     radius = render.point_radius(xyz)
     views = [
@@ -69,8 +69,9 @@ def draw(scan: Scan, grounding: Grounding):
     return figure
 
 
-def scene_points(scan: Scan, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) and colours (N, 3) uint8 to draw: without the ceiling, with the best box's points tinted."""
+def scene_points(scan: Scan, boxes: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 3) and colours (N, 3) uint8 to draw: without the ceiling, with the best box's points tinted, or those
+    of its mask (indices)."""
     step = -(-len(scan) // MAX_DRAWN)
     xyz, rgb = scan.xyz[::step].astype(np.float64), None if scan.rgb is None else scan.rgb[::step]
     colours = height_colours(xyz) if rgb is None else rgb
@@ -83,11 +84,17 @@ def scene_points(scan: Scan, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         else np.ones(len(xyz), dtype=bool)
     )
     if len(boxes):
-        best = in_box(xyz, boxes[0])
-        colours = colours.copy()
-        tint = 0.35 if rgb is None else 0.1  # the sentence may name a colour, which must stay visible
-        colours[best] = ((1 - tint) * colours[best] + tint * np.array([232, 17, 45])).astype(np.uint8)
+        best = in_box(xyz, boxes[0]) if mask is None else np.isin(np.arange(len(scan))[::step], mask)
+        # The sentence may name a colour, which must stay visible.
+        colours = tinted(colours, best, (232, 17, 45), 0.35 if rgb is None else 0.1 if mask is None else 0.25)
     return xyz[keep], colours[keep]
+
+
+def tinted(colours: np.ndarray, which: np.ndarray, color: tuple[int, int, int], share: float) -> np.ndarray:
+    """Colours (N, 3) uint8 with a ``share`` of ``color`` in those at ``which`` (indices or mask)."""
+    colours = colours.copy()
+    colours[which] = ((1 - share) * colours[which] + share * np.array(color)).astype(np.uint8)
+    return colours
 
 
 def in_box(xyz: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -1,0 +1,81 @@
+"""Fit when a model says "nothing fits", and how many boxes it gives for several objects.
+
+python tools/calibrate.py --data data/synth --split val --model runs/tiny/export --out weights/calibrated
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+
+from tsp3d.data.datasets import Kind, open_dataset
+from tsp3d.evaluation.calibrate import answers, fit, measures
+from tsp3d.evaluation.protocols import spread
+from tsp3d.evaluation.report import groups_table
+from tsp3d.files import write_text
+from tsp3d.grounder import find_weights, pick_device
+from tsp3d.models.config import CalibrationConfig
+from tsp3d.models.net import GroundingNet
+
+
+@dataclass
+class Args:
+    """Fit on every other scene of a split, report on the rest; writes the weights with the calibration."""
+
+    data: Path
+    """Dataset folder; generated rooms need tools/make_synth.py --sets."""
+    out: Path
+    """Folder for the calibrated weights and calibration.md."""
+    model: str = "tsp3d-tiny"
+    """Name of bundled weights, or a weights folder."""
+    dataset: Kind = "synth-multi"
+    """Whose sentences: synth-multi or multi3drefer."""
+    split: str = "val"
+    annotations: Path | None = None
+    """Annotation file of multi3drefer."""
+    limit: int = 0
+    """At most this many scenes, at even distances; 0 for all."""
+    queries: int = 0
+    """At most this many sentences of each scene; 0 for all."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+def main(args: Args) -> None:
+    """Fit, report, write."""
+    try:
+        folder = find_weights(args.model)
+        net = GroundingNet.from_pretrained(folder, pick_device(args.device))
+        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations)
+        chosen = spread(len(scenes), args.limit)
+        halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
+        calibration = fit(halves[0])
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f"calibrate: {error}") from error
+    calibration.fitted_on = f"{args.dataset} {args.data} {args.split}, {len(halves[0])} sentences"
+    parts = [f"# Calibration\n\n{args.model}, fitted on {calibration.fitted_on}\n"]
+    parts.append("".join(f"- {name}: {value}\n" for name, value in asdict(calibration).items()))
+    reports = {"before": measures(halves[1], CalibrationConfig()), "after": measures(halves[1], calibration)}
+    for name, report in reports.items():
+        error, area = report["presence_calibration_error"], report["presence_auc"]
+        parts.append(f"## {name.capitalize()}, on the other {len(halves[1])} sentences\n")
+        parts.append(f"Presence: expected calibration error {error:.3f}, area under the ROC curve {area:.3f}\n")
+        parts.append(groups_table(report["groups"]))
+    if args.out.resolve() != folder.resolve():
+        shutil.copytree(folder, args.out, dirs_exist_ok=True)
+    net.config.calibration = calibration
+    write_text(args.out / "config.json", json.dumps(net.config.to_dict(), indent=2))
+    write_text(args.out / "calibration.md", "\n".join(parts))
+    write_text(args.out / "calibration.json", json.dumps({"calibration": asdict(calibration), **reports}, indent=1))
+    Console().print(Markdown("\n".join(parts)))
+    print(f"calibrated weights: {args.out}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
