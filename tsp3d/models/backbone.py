@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tsp3d import sparse
-from tsp3d.sparse import SparseTensor
+from tsp3d.sparse import SparseTensor, ops
 from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import ConvNorm, conv_norm
 
@@ -76,19 +76,17 @@ class InputSkip(nn.Module):
 
     def __init__(self, dim: int, hidden: int = 32, points: bool = False) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), _silent(hidden, dim))
+        relu = nn.ReLU(inplace=True)  # the points are many, and new memory costs more than the arithmetic
+        self.mlp = nn.Sequential(nn.Linear(7, hidden), relu, _silent(hidden, dim))
         self.points: nn.Sequential | None = None
         if points:
-            self.points = nn.Sequential(nn.Linear(7, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-            self.pooled = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), _silent(hidden, dim))
+            self.points = nn.Sequential(nn.Linear(7, hidden), relu, nn.Linear(hidden, hidden), relu)
+            self.pooled = nn.Sequential(nn.Linear(hidden, hidden), relu, _silent(hidden, dim))
 
-    def forward(self, level: SparseTensor, voxels: SparseTensor, voxel_size: float) -> SparseTensor:
-        """``voxels`` (stride 1) hold xyz (m) and colour; every voxel of ``level`` covers at least one of them."""
-        inside = voxels.coords[:, 1:].float() + 0.5
-        cells, row = sparse.voxelize(
-            inside, voxels.feats, float(level.stride), batch=voxels.batch, batch_size=level.batch_size, reduce="mean"
-        )
-        xyz, color = cells.feats[:, :3], cells.feats[:, 3:6]
+    def forward(self, level: SparseTensor, voxels: SparseTensor, row: Tensor, voxel_size: float) -> SparseTensor:
+        """``voxels`` (N, stride 1) hold xyz (m) and colour, ``row`` (N,) int64 is the voxel of ``level`` each lies in;
+        none of these is empty."""
+        xyz, color = sparse.segment_mean(voxels.feats, row, len(level)).split(3, 1)
         side = level.stride * voxel_size
         center = (level.coords[:, 1:].float() + level.stride / 2) * voxel_size
         update = self.mlp(torch.cat([color, xyz[:, 2:], (xyz - center) / side], 1))
@@ -97,6 +95,17 @@ class InputSkip(nn.Module):
             each = self.points(torch.cat([color, xyz[:, 2:], (xyz - center[row]) * (4 / side)], 1))
             update = update + self.pooled(sparse.segment_mean(each, row, len(center)))
         return level.replace(level.feats + update)
+
+
+def level_rows(voxels: SparseTensor, levels: list[SparseTensor]) -> list[Tensor]:
+    """For each level, finest first, its row (N,) int64 that each of N voxels of stride 1 lies in."""
+    rows: list[Tensor] = []
+    finer = voxels
+    for level in levels:
+        _, row, _, _ = ops.unique_coords(finer.coords, level.stride)
+        rows.append(row if not rows else row[rows[-1]])
+        finer = level
+    return rows
 
 
 def _silent(cin: int, cout: int) -> nn.Linear:

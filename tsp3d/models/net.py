@@ -21,7 +21,7 @@ from tsp3d.sparse import nn as snn
 
 from .answers import answer_losses
 from .auxiliary import AuxiliaryHeads
-from .backbone import Backbone, InputSkip
+from .backbone import Backbone, InputSkip, level_rows
 from .config import ModelConfig, load_model_config
 from .decode import best_boxes, several_boxes
 from .head import GroundingHead, HeadOutput
@@ -108,8 +108,8 @@ class GroundingNet(nn.Module):
         levels = self.vision_backbone(voxels)
         levels = [project(x) for project, x in zip(self.projections, levels, strict=True)]
         if self.config.backbone.input_skip:
-            size = self.config.voxel_size
-            levels = [skip(x, voxels, size) for skip, x in zip(self.input_skips, levels, strict=True)]
+            size, rows = self.config.voxel_size, level_rows(voxels, levels)
+            levels = [skip(x, voxels, r, size) for skip, x, r in zip(self.input_skips, levels, rows, strict=True)]
         return levels
 
     def _text(self, texts: list[str]) -> TextFeatures:
