@@ -1,5 +1,4 @@
-"""Contact sheets of the synthetic views that 2D teachers get: of a scan from within, and of the objects of a prepared
-scene.
+"""Contact sheets of what 2D teachers get: views of a scan from within, and of a prepared scene's objects from around.
 
 python tools/render_views.py room.ply --out out/views
 python tools/render_views.py data/synth/val/synth-val-0-00000 --out out/views
@@ -18,7 +17,7 @@ import tyro
 
 from tsp3d.benchmark.report import header
 from tsp3d.benchmark.views import time_views
-from tsp3d.data.scenes import PreparedScenes
+from tsp3d.data.scenes import prepared_scene
 from tsp3d.io import load_scan
 from tsp3d.io.errors import UserError
 from tsp3d.io.write import write_text
@@ -51,17 +50,6 @@ class Options:
     """Time the objects' views of a generated room instead, and write the figures to this JSON."""
 
 
-def prepared(source: Path) -> tuple[PreparedScenes, int] | None:
-    """The dataset's split and the scene's number, where ``source`` names one."""
-    for split, scene in ((source, None), (source.parent, source.name)):
-        if (split / "scenes.jsonl").is_file():
-            scenes = PreparedScenes(split.parent, split.name, require_sentences=False)
-            if scene is not None and scene not in scenes.scene_ids:
-                raise UserError(f"{split} has no scene {scene!r}; its first is {scenes.scene_ids[0]!r}")
-            return scenes, scenes.scene_ids.index(scene) if scene else 0
-    return None
-
-
 def main(options: Options) -> int:
     """Render and write; the exit code."""
     try:
@@ -73,8 +61,7 @@ def main(options: Options) -> int:
         if options.source is None:
             raise UserError("name a scan file, or FOLDER/SPLIT/SCENE of a prepared dataset")
         written = []
-        if found := prepared(options.source):
-            sample = found[0][found[1]]
+        if sample := prepared_scene(options.source):
             name, xyz, rgb = sample.scene_id, torch.from_numpy(sample.xyz), torch.from_numpy(sample.rgb)
             views = ObjectViews(fit=options.fit)
             generator = None if options.seed is None else torch.Generator().manual_seed(options.seed)

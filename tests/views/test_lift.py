@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -53,7 +54,9 @@ def test_free_space_behind_the_camera_and_nan_are_not_visible() -> None:
         visibility(asked, camera, depth[:, :5])
 
 
-def seen_at(pixels: list[list[list[float]]], visible: list[list[bool]], height: int = 4, width: int = 8) -> Visibility:
+def seen_at(
+    pixels: Sequence[Sequence[Sequence[float]]], visible: list[list[bool]], height: int = 4, width: int = 8
+) -> Visibility:
     return Visibility(torch.tensor(pixels), torch.tensor(visible), height, width)
 
 

@@ -191,6 +191,22 @@ class PreparedScenes:
         return xyz, rgb, instance
 
 
+def prepared_scene(path: str | Path) -> SceneSample | None:
+    """The scene that FOLDER/SPLIT/SCENE names in a prepared dataset, FOLDER/SPLIT its first; None for any other path.
+
+    Raises:
+        ValueError: the split has no such scene.
+    """
+    path = Path(path)
+    for split, scene in ((path, None), (path.parent, path.name)):
+        if (split / "scenes.jsonl").is_file():
+            scenes = PreparedScenes(split.parent, split.name, require_sentences=False)
+            if scene is not None and scene not in scenes.scene_ids:
+                raise ValueError(f"{split} has no scene {scene!r}; its first is {scenes.scene_ids[0]!r}")
+            return scenes[scenes.scene_ids.index(scene) if scene else 0]
+    return None
+
+
 def _read_info(folder: Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     if not path.is_file():
