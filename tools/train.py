@@ -17,7 +17,7 @@ from tsp3d.data import PreparedScenes
 from tsp3d.data.annotated import SceneSet
 from tsp3d.data.datasets import open_dataset
 from tsp3d.sparse import keep_freed_memory
-from tsp3d.training import TrainConfig, load_train_config, train
+from tsp3d.training import ProcessLost, TrainConfig, load_train_config, train
 
 
 def main(
@@ -45,7 +45,7 @@ def main(
         if settings.log.validate_every:
             val_scenes = open_split(settings, settings.data.val_split, settings.data.val_annotations)
         result = train(settings, net, scenes, val_scenes, resume)
-    except (FileNotFoundError, FileExistsError, ValueError) as error:
+    except (FileNotFoundError, FileExistsError, ValueError, ProcessLost) as error:
         raise SystemExit(f"train: {error}") from error
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
 
