@@ -117,7 +117,7 @@ def _mentions(words: list[str], sentence: int) -> list[_Mention]:
             position += 1
             continue
         noun, start, end = match
-        if found and found[-1].end == start and found[-1].start < start:  # "desk lamp": the last noun is the head
+        if found and found[-1].end == start:  # "desk lamp": the last noun is the head
             previous = found.pop()
             found.append(_Mention(noun, sentence, previous.start, end, previous.governed))
         elif noun not in THINGS or not found:
