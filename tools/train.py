@@ -23,7 +23,7 @@ from tsp3d.distill.methods import build_method, load_distill_config
 from tsp3d.models.config import load_model_config, model_config
 from tsp3d.models.net import GroundingNet
 from tsp3d.sparse import keep_freed_memory
-from tsp3d.training import TrainConfig, load_train_config, train
+from tsp3d.training import ProcessLost, TrainConfig, load_train_config, train
 
 
 def main(
@@ -60,7 +60,7 @@ def main(
         if settings.distill:
             teaching = build_method(load_distill_config(settings.distill, settings.distill_overrides), net)
         result = train(settings, net, scenes, val_scenes, resume, teaching=teaching)
-    except (FileNotFoundError, FileExistsError, ValueError) as error:
+    except (FileNotFoundError, FileExistsError, ValueError, ProcessLost) as error:
         raise SystemExit(f"train: {error}") from error
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
 

@@ -81,13 +81,19 @@ def settings(folder: Path, out: Path, steps: int = 12, **changes) -> TrainConfig
     return replace(TrainConfig(name="run", out=str(out), data=data, optim=optim, log=log), **changes)
 
 
-def run(config: TrainConfig, resume: bool = False, stop_at: int = 0, net: TinyNet | None = None):
+def run(
+    config: TrainConfig,
+    resume: bool = False,
+    stop_at: int = 0,
+    net: TinyNet | None = None,
+    signal_number: signal.Signals = signal.SIGTERM,
+):
     torch.manual_seed(7)
     net = net or TinyNet()
 
     def on_step(step: int) -> None:
         if step == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal_number)
 
     scenes = PreparedScenes(config.data.folder, "train")
     result = train(config, net, scenes, PreparedScenes(config.data.folder, "val"), resume, on_step)

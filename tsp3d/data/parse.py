@@ -97,6 +97,11 @@ def names(noun: str, label: str) -> bool:
     return label == noun or label.endswith(f" {noun}") or (known is not None and label in known.reads)
 
 
+def nouns(phrase: str) -> list[str]:
+    """The objects that a phrase names, in order, in the singular."""
+    return [m.noun for m in _mentions(re.findall(r"[a-z0-9'-]+", phrase.lower()), 0)]
+
+
 def _opened(sentence: str) -> str:
     """The sentence without what only asks for the object, or names the group that it is chosen from."""
     parts = (_OPENING.sub("", _GROUP.sub("", _OPENING.sub("", part.strip()))) for part in sentence.split(","))
@@ -112,7 +117,7 @@ def _mentions(words: list[str], sentence: int) -> list[_Mention]:
             position += 1
             continue
         noun, start, end = match
-        if found and found[-1].end == start and found[-1].start < start:  # "desk lamp": the last noun is the head
+        if found and found[-1].end == start:  # "desk lamp": the last noun is the head
             previous = found.pop()
             found.append(_Mention(noun, sentence, previous.start, end, previous.governed))
         elif noun not in THINGS or not found:

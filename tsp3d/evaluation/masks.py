@@ -24,7 +24,7 @@ def mask_iou(predicted: np.ndarray, true: np.ndarray) -> float:
 
 def points_inside(xyz: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Which points (N, 3) lie in a box (6,), its faces included -> (N,) bool."""
-    return (np.abs(xyz - box[:3]) <= box[3:6] / 2).all(1)
+    return np.all(np.abs(xyz - box[:3]) <= box[3:6] / 2, axis=1)
 
 
 def mask_row(mask: np.ndarray, box: np.ndarray, sample: SceneSample, target: int) -> dict[str, float]:

@@ -110,8 +110,8 @@ class _SetWriter:
         if form < 0.3:
             return e
         if form < 0.5:
-            member = self._member(e)
-            return replace(e, color=member.color) if member.color else None
+            color = self.scene.objects[self._member(e)].color
+            return replace(e, color=color) if color else None
         return self._related(e)
 
     def _unfit(self, form: float) -> Expression | None:
@@ -136,7 +136,7 @@ class _SetWriter:
     def _related(self, e: Expression) -> Expression | None:
         if self.rng.random() < 0.25:
             return replace(e, relations=(Relation(pick(self.rng, _PLACES)),))
-        member = int(pick(self.rng, np.flatnonzero(self.interpreter.fits(e, True))))
+        member = self._member(e)
         anchor = self.proposer.anchor(int(self.rng.random() * len(self.scene.objects)), member, definite=True)
         return replace(e, relations=(Relation(pick(self.rng, _KINDS), (anchor,)),)) if anchor else None
 
@@ -144,5 +144,6 @@ class _SetWriter:
         """A noun that names an object of the scene, classes with several objects more often."""
         return self.proposer.word(int(self.rng.random() * len(self.scene.objects)))
 
-    def _member(self, e: Expression):
-        return self.scene.objects[int(pick(self.rng, np.flatnonzero(self.interpreter.fits(e, True))))]
+    def _member(self, e: Expression) -> int:
+        """Index of one of the objects that ``e`` names."""
+        return pick(self.rng, np.flatnonzero(self.interpreter.fits(e, True)).tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 import shutil
 import signal
 import time
@@ -35,8 +36,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOST = re.compile(r"gloo|NCCL|[Cc]onnection (reset|closed|refused)")
+"""In the messages of torch's backends when the other side of a connection is gone."""
+
 MAX_BAD_STEPS = 20
 """Steps in a row with a gradient that is not finite before the run gives up."""
+
+
+class ProcessLost(RuntimeError):
+    """Another process of the run has ended without notice."""
 
 
 class StageLosses(nn.Module):
@@ -91,6 +99,7 @@ def train(
     Raises:
         FileExistsError: the run has checkpoints and ``resume`` is False.
         FloatingPointError: the gradient was not finite many times in a row.
+        ProcessLost: another process of the run was killed or failed.
     """
     folder = config.folder
     checkpoints = folder / "checkpoints"
@@ -132,7 +141,7 @@ def train(
     bad_steps = 0
     saved_step = step
     model.train()
-    with _signals() as caught, recorder:
+    with _signals() as caught, recorder, _peers(accelerator, checkpoints):
 
         def save() -> None:
             if accelerator.is_main_process:
@@ -318,6 +327,22 @@ def _restore(
         ) from error
     if accelerator.scaler is not None and state["scaler"] is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
+
+
+@contextmanager
+def _peers(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
+    """Says in plain words what a broken connection to another process means."""
+    try:
+        yield
+    except RuntimeError as error:
+        if accelerator.num_processes == 1 or not LOST.search(str(error)):
+            raise
+        message = (
+            "another process of this run has ended (out of memory, killed, or by an error of its own further up); "
+            f"start again with --resume to go on from the newest checkpoint in {checkpoints}"
+        )
+        log.error(message)  # now: whoever started the processes may end this one before it gets to say more
+        raise ProcessLost(message) from error
 
 
 @contextmanager
