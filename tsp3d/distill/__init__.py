@@ -1,1 +1,1 @@
-"""Distillation: small models taught by larger ones."""
+"""Distillation: the text encoder from a larger one (``text*.py``), the grounding network by the methods of ``base.py``."""
