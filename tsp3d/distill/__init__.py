@@ -1,1 +1,1 @@
-"""Distillation: the text encoder from a larger one (``text*.py``), the grounding network by the methods of ``base.py``."""
+"""Distillation: of the text encoder (``text*.py``), and teachers of the grounding network (``base.py``)."""
