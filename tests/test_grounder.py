@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import tsp3d
-from tsp3d.grounder import clean_text, find_weights, pick_device, set_precision
 from tsp3d.io.write import replacing
+from tsp3d.pretrained import find_weights, pick_device, set_precision
+from tsp3d.request import clean_text
 from tsp3d.results import document, dumps, runs, scan_to_json, slug, unique_prefixes, write_json
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from tsp3d.benchmark import engine, libraries, model, report, scale
-from tsp3d.grounder import pick_device
 from tsp3d.io.errors import UserError
+from tsp3d.pretrained import pick_device
 
 
 @dataclass(kw_only=True)

@@ -19,9 +19,9 @@ from tsp3d.evaluation.calibrate import answers, fit, measures
 from tsp3d.evaluation.protocols import spread
 from tsp3d.evaluation.report import groups_table
 from tsp3d.files import write_text
-from tsp3d.grounder import find_weights, pick_device
 from tsp3d.models.config import CalibrationConfig
 from tsp3d.models.net import GroundingNet
+from tsp3d.pretrained import find_weights, pick_device
 
 
 @dataclass

@@ -20,8 +20,8 @@ from tsp3d.data.datasets import Kind, open_dataset
 from tsp3d.evaluation import evaluate_grounding, evaluate_multi, measure_speed, write_report
 from tsp3d.evaluation.protocols import spread
 from tsp3d.evaluation.report import tables
-from tsp3d.grounder import find_weights, pick_device
 from tsp3d.models.net import GroundingNet
+from tsp3d.pretrained import find_weights, pick_device
 
 
 @dataclass

@@ -7,10 +7,8 @@ import json
 import logging
 import os
 import time
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from pathlib import Path
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -18,19 +16,12 @@ import torch
 
 from tsp3d.io import Scan, UserError, load_scan
 from tsp3d.io.errors import one_line
+from tsp3d.pretrained import find_weights, pick_device, set_precision
+from tsp3d.request import Options, check_share, check_top_k, clean_text, sentences_of, warn_unless_english
 from tsp3d.results import Box, Grounding, scan_to_json
 from tsp3d.tiling import TILE_M, TiledNetwork
 
 log = logging.getLogger(__name__)
-
-WEIGHTS = Path(__file__).parent / "weights"
-"""Folder of the weights that come with the package."""
-
-MOST = 16
-"""Objects that a sentence about several gives unless the caller says otherwise."""
-
-MAX_TEXT = 1000
-"""Characters of a sentence that are read."""
 
 
 class Network(Protocol):
@@ -64,21 +55,6 @@ class ScanResult:
     scan: Scan | None = None
     groundings: list[Grounding] = field(default_factory=list)
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class Options:
-    """How many boxes a caller wants, as :meth:`Grounder.ground` has them."""
-
-    top_k: int | None
-    min_score: float | None
-    min_presence: float | None
-    several: bool
-
-    @property
-    def count(self) -> int:
-        """Boxes to ask for."""
-        return self.top_k if self.top_k is not None else MOST if self.several else 1
 
 
 class Grounder:
@@ -205,7 +181,7 @@ class Grounder:
         return results[0] if isinstance(text, str) else results
 
     def _check(self, text: str | Sequence[str], options: Options) -> list[str]:
-        texts = [clean_text(text)] if isinstance(text, str) else [clean_text(one) for one in _sentences(text)]
+        texts = [clean_text(text)] if isinstance(text, str) else [clean_text(one) for one in sentences_of(text)]
         check_top_k(options.count)
         for name in ("min_score", "min_presence"):
             check_share(name, getattr(options, name))
@@ -308,106 +284,6 @@ class Grounder:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-
-def find_weights(name: str) -> Path:
-    """The folder of a bundled model, a folder given, or a download from the Hugging Face hub. Raises UserError."""
-    bundled = sorted(entry.parent.name for entry in WEIGHTS.glob("*/text"))  # a text encoder alone has no such folder
-    choices = f"bundled: {', '.join(bundled) or 'none'}; or pass a folder with config.json and model.safetensors"
-    if name in bundled:
-        return WEIGHTS / name
-    folder = Path(name)
-    if folder.is_dir():
-        missing = [part for part in ("config.json", "model.safetensors") if not (folder / part).is_file()]
-        if missing:
-            raise UserError(
-                f"{name}: the folder has no {' and no '.join(missing)}, so it is no saved model ({choices})"
-            )
-        return folder
-    if folder.exists():
-        raise UserError(f"{name}: this is a file; {choices}")
-    if name.count("/") == 1 and not name.startswith((".", "/")):
-        try:
-            from huggingface_hub import snapshot_download
-
-            return Path(snapshot_download(name))
-        except Exception as error:  # the hub's errors range from requests' to its own
-            raise UserError(
-                f"{name}: no such folder, and the hub did not give it ({one_line(error)}); {choices}"
-            ) from error
-    raise UserError(f"{name!r}: no such model; {choices}")
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device for "auto", "cpu", "cuda", "cuda:1" … Raises UserError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"unknown device {name!r}: use auto, cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"unknown device {name!r}: use auto, cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or auto"
-        )
-    return device
-
-
-def set_precision(network: torch.nn.Module, precision: str, device: torch.device) -> None:
-    """Let a network's convolutions multiply in "float32" or "bfloat16". Raises UserError where the device cannot."""
-    from tsp3d.sparse.fused import reduce_precision
-
-    if precision not in ("float32", "bfloat16"):
-        raise UserError(f"unknown precision {precision!r}: use float32 or bfloat16")
-    if precision == "float32":
-        return
-    if device.type != "cpu":
-        raise UserError(f"precision bfloat16 is for the CPU; leave it out on {device}")
-    try:
-        reduce_precision(network)
-    except RuntimeError as error:
-        raise UserError(f"{error}; use float32") from error
-
-
-def clean_text(text: str) -> str:
-    """A sentence in one line of valid characters, cut to what is read. Raises UserError if there is nothing in it."""
-    if not isinstance(text, str):
-        raise UserError(f"a text must be a string, got {type(text).__name__}; say what to find, e.g. 'the brown chair'")
-    valid = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates come from undecodable command lines
-    words = " ".join("".join(c if c.isprintable() else " " for c in valid).split())
-    if all(c.isspace() or unicodedata.category(c)[0] in "PMC" for c in words):
-        raise UserError(f"the text {words!r} has no words: say what to find, e.g. 'the brown chair next to the desk'")
-    if len(words) > MAX_TEXT:
-        log.warning("the text has %d characters; only the first %d are read", len(words), MAX_TEXT)
-        words = words[:MAX_TEXT]
-    return words
-
-
-def warn_unless_english(text: str) -> None:
-    """Log a warning where most letters are of another script than Latin."""
-    letters = [c for c in text if c.isalpha()]
-    if letters and sum(c.isascii() for c in letters) < 0.7 * len(letters):
-        log.warning("the text %r does not look English, the only language the models know; expect a guess", text[:60])
-
-
-def check_top_k(top_k: int) -> None:
-    """Raises UserError unless ``top_k`` is a whole number from 1 to 1000."""
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 1000:
-        raise UserError(f"top_k must be a whole number from 1 to 1000, got {top_k!r}")
-
-
-def check_share(name: str, value: float | None) -> None:
-    """Raises UserError unless ``value`` is None or lies in 0…1."""
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise UserError(f"{name} must be from 0 to 1, got {value!r}")
-
-
-def _sentences(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, (list, tuple)):
-        return list(texts)
-    raise UserError(f"texts must be a string or a list of strings, got {type(texts).__name__}")
 
 
 def _numpy(values: Any) -> np.ndarray:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from tsp3d.benchmark.rooms import room_points
 from tsp3d.benchmark.timing import Timing, clock
-from tsp3d.grounder import find_weights, set_precision
 from tsp3d.models.net import GroundingNet
+from tsp3d.pretrained import find_weights, set_precision
 
 SENTENCES = ("the {} chair next to the desk", "the {} lamp on the table", "the {} sofa in front of the window")
 COLORS = ("red", "blue", "green", "brown", "white", "black", "gray", "yellow")

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tsp3d.grounder import find_weights
 from tsp3d.models.config import ModelConfig, load_model_config
 from tsp3d.models.net import GroundingNet
+from tsp3d.pretrained import find_weights
 
 
 def load_teacher(name: str, random: bool = False) -> GroundingNet:
