@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,8 +19,6 @@ from tsp3d.pretrained import find_weights, pick_device, set_precision
 from tsp3d.request import Options, check_share, check_top_k, clean_text, sentences_of, warn_unless_english
 from tsp3d.results import Box, Grounding, scan_to_json
 from tsp3d.tiling import TILE_M, TiledNetwork
-
-log = logging.getLogger(__name__)
 
 
 class Network(Protocol):
