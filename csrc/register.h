@@ -14,6 +14,7 @@
 #include "merge_coords/op.h"
 #include "pool/op.h"
 #include "replicate_map/op.h"
+#include "sort_map/op.h"
 #include "unique_coords/op.h"
 
 namespace tsp3d {
@@ -36,8 +37,11 @@ void implement_operators(Library& m) {
   m.impl("merge_feats", TORCH_BOX(&merge_feats));
   m.impl("nms_3d", TORCH_BOX(&nms_3d));
   m.impl("replicate_map", TORCH_BOX(&replicate_map));
+  m.impl("sort_map", TORCH_BOX(&sort_map));
   m.impl("splat", TORCH_BOX(&splat));
   m.impl("sum_pool", TORCH_BOX(&sum_pool));
+  m.impl("tiled_conv", TORCH_BOX(&tiled_conv));
+  m.impl("tiled_weight_grad", TORCH_BOX(&tiled_weight_grad));
   m.impl("unique_coords", TORCH_BOX(&unique_coords));
 }
 
