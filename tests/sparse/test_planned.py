@@ -172,6 +172,36 @@ def test_when_nothing_may_be_measured_the_choice_is_fixed(make_coords, tuned, mo
     assert planned._choose("conv", feats, channels, other, rows, False) == sorted_once
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_measured_captured_and_without_waiting_on_cuda(make_coords, dtype, monkeypatch, tmp_path):
+    monkeypatch.setenv("TSP3D_CACHE", str(tmp_path))
+    monkeypatch.delenv("TSP3D_TUNE", raising=False)
+    planned.tuner_of.cache_clear()
+    try:
+        case = make(make_coords, "3", "cuda", dtype, 32, 64)
+        want = truth(*case)
+        (first, *_) = run(*case)
+        (path,) = (tmp_path / "tuning").iterdir()
+        assert len(json.loads(path.read_text())["choices"]) == 3
+        torch.cuda.set_sync_debug_mode("error")  # torch's own waits; csrc/README.md lists those of the kernels
+        found = run(*case)
+        torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(found[0], first)
+        for got, expected in zip(found, want, strict=True):
+            torch.testing.assert_close(got.cpu().double(), expected, rtol=4 * torch.finfo(dtype).eps, atol=1e-4)
+        feats, weight, _, kernel_map, num_out = case
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph):
+            captured = planned.convolve(feats, weight, kernel_map, num_out)
+        captured.zero_()
+        graph.replay()
+        assert torch.equal(captured, first)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        planned.tuner_of.cache_clear()
+
+
 def test_what_is_too_large_is_no_candidate():
     small = planned.candidates("conv", torch.float32, 32, 32, 27, 10**5, 10**6)
     large = planned.candidates("conv", torch.float32, 32, 32, 27, 10**8, 10**9)

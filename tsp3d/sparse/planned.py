@@ -28,6 +28,7 @@ MOST_BYTES = 2**31
 PRECISION = {torch.float64: 1e-12, torch.float32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 """Errors, as shares of the largest value, that two ways of summing may differ by; the last two are two roundings."""
 PRECISION_TF32 = 2e-3
+BUILT = not {"tiled_conv", "tiled_weight_grad", "sort_map"} & ops.ON_REFERENCE_CUDA
 TF32 = os.environ.get("TSP3D_TF32") == "1"  # as the kernels read it
 
 Plan = tuple[Choice, Choice, Choice]  # output, gradient of the features, gradient of the weight
@@ -155,7 +156,7 @@ torch.library.register_autograd(
 
 def serves(feats: Tensor) -> bool:
     """Whether convolutions of these features have a choice: on CUDA, where the kernels are built."""
-    return feats.is_cuda and not {"tiled_conv", "tiled_weight_grad", "sort_map"} & ops.ON_REFERENCE_CUDA
+    return feats.is_cuda and BUILT
 
 
 def fixed(op: str, dtype: torch.dtype, offsets: int, rows: int = 0) -> Choice:
