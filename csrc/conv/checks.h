@@ -31,7 +31,8 @@ inline int64_t check_sorted(const Tensor& sorted, int64_t volume, int64_t num_ou
   STD_TORCH_CHECK(sorted.dim() == 2 && sorted.size(1) == num_out && sorted.size(0) > volume,
                   "tsp3d: sorted must be (orders + ", volume, ", ", num_out, "), as sort_map makes it of this map");
   const int64_t orders = sorted.size(0) - volume;
-  STD_TORCH_CHECK(orders == 1 || shares == 0 || shares == orders, "tsp3d: sorted has ", orders, " orders, for as many shares, not ", shares);
+  STD_TORCH_CHECK(orders == 1 || shares == 0 || shares == orders, "tsp3d: sorted has ", orders,
+                  " orders, for as many shares, not ", shares);
   return orders;
 }
 

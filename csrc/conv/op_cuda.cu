@@ -252,7 +252,8 @@ Tensor tiled_conv(const Tensor& feats, const Tensor& weight, const Tensor& in_ro
   check_tiles(tile, kConvTiles, shares, map.volume);
   if (!sorted_) {
     check_devices(feats, in_rows, out_rows, splits);
-    return conv_over(feats, weight, PairSource{{map.in_rows, map.out_rows, map.splits}}, map.volume, num_out, tile, shares);
+    const PairSource source{{map.in_rows, map.out_rows, map.splits}};
+    return conv_over(feats, weight, source, map.volume, num_out, tile, shares);
   }
   check_devices(feats, *sorted_);
   const Tensor sorted = dense<int32_t>(*sorted_, "sorted");

@@ -167,9 +167,10 @@ def test_when_nothing_may_be_measured_the_choice_is_fixed(make_coords, tuned, mo
     channels, rows = (6, 40), (len(feats), num_out)
     assert planned._choose("conv", feats, channels, kernel_map, rows, False) == sorted_once
     assert planned._choose("conv", feats, channels, kernel_map, rows, True) == Choice("gather")
+    assert not kernel_map._sorted  # those of the candidates are gone
+    assert planned._choose("conv", feats, channels, kernel_map, rows, False) == sorted_once
+    assert len(kernel_map.borders) == 28
     assert planned._choose("conv", feats, channels, kernel_map, rows, False) == Choice("gather")
-    other = KernelMap(kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits)
-    assert planned._choose("conv", feats, channels, other, rows, False) == sorted_once
 
 
 @pytest.mark.gpu

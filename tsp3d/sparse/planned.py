@@ -1,13 +1,15 @@
 """Convolution on CUDA with a plan: rows as they lie or sorted, which tile, how many shares, or gather–GEMM–scatter.
 
 A plan changes how the work is done, and the result only by the rounding of sums. :func:`convolve` makes one: measured
-(``tuning.py``) where it may, fixed under torch.compile, in the capture of a CUDA graph, and with ``TSP3D_TUNE=0``.
+(``tuning.py``) where it may, of what is known while a CUDA graph is captured, fixed under torch.compile and with
+``TSP3D_TUNE=0``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -230,16 +232,18 @@ def _choose(
     feats = _random((num_in, cin), like)
     other = _random((offsets, cin, cout) if op == "conv" else (num_out, cout), like)
     maps = (kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits)
+    trial = KernelMap(*maps)  # whose sorted rows go when the choice is made
 
     def run(choice: Choice) -> Tensor:
-        borders = kernel_map.borders if choice.method == "gather" else []
+        borders = trial.borders if choice.method == "gather" else []
         if op == "weight_grad":
             return _planned_weight_grad(feats, other, *maps, numbers(choice), borders)
-        order = kernel_map.sorted_rows(num_out, choice.shares) if choice.method == "sorted" else None
+        order = trial.sorted_rows(num_out, choice.shares) if choice.method == "sorted" else None
         return _planned_conv(feats, other, *maps, order, None, num_out, numbers(choice), borders)
 
     precision = PRECISION_TF32 if dtype == torch.float32 and TF32 else PRECISION[dtype]
-    return tuner.choose(key, ways, run, precision)
+    with torch.cuda.device(like.device) if like.is_cuda else nullcontext():  # that the clock is of
+        return tuner.choose(key, ways, run, precision)
 
 
 def numbers(*choices: Choice) -> list[int]:
