@@ -15,6 +15,7 @@
 #include "merge_coords/op.h"
 #include "pool/op.h"
 #include "replicate_map/op.h"
+#include "sort_map/op.h"
 #include "unique_coords/op.h"
 
 namespace tsp3d {
@@ -40,8 +41,11 @@ void implement_operators(Library& m) {
   m.impl("nms_3d", TORCH_BOX(&nms_3d));
   m.impl("replicate_map", TORCH_BOX(&replicate_map));
   m.impl("spatial_attention", TORCH_BOX(&spatial_attention));
+  m.impl("sort_map", TORCH_BOX(&sort_map));
   m.impl("splat", TORCH_BOX(&splat));
   m.impl("sum_pool", TORCH_BOX(&sum_pool));
+  m.impl("tiled_conv", TORCH_BOX(&tiled_conv));
+  m.impl("tiled_weight_grad", TORCH_BOX(&tiled_weight_grad));
   m.impl("unique_coords", TORCH_BOX(&unique_coords));
 }
 

@@ -38,7 +38,10 @@ class Engine(Common):
     channels: tuple[int, ...] = (16, 32, 64, 128, 256)
     """Widths of the single layers."""
     backbone: tuple[int, ...] = engine.CHANNELS
-    """Widths of the backbone's stages."""
+    blocks: tuple[int, ...] = ()
+    """Widths of the backbone's stages, and residual blocks of each (two by default)."""
+    precision: str = "float32"
+    """float32, tf32 (with TSP3D_TF32=1 in the environment), float16 or bfloat16."""
     backward: bool = False
     """Also forward and backward together."""
 
@@ -74,12 +77,11 @@ def main(options: Engine | Model | Scale) -> int:
         with console.status("measuring") as status:
             if isinstance(options, Engine):
                 peers, missing = libraries.make_peers(tuple(name for name in options.peers.split(",") if name))
-                result = report.of_engine(
-                    engine.race_engine(
-                        peers, options.voxels, options.channels, options.rounds, device, options.backward,
-                        options.backbone, missing, lambda case: status.update(f"measured {escape(case.title)}"),
-                    )
-                )  # fmt: skip
+                result = report.of_engine(engine.race_engine(
+                    peers, options.voxels, options.channels, options.rounds, device, options.backward, options.backbone,
+                    missing, lambda case: status.update(f"measured {escape(case.title)}"), options.precision,
+                    options.blocks,
+                ))  # fmt: skip
             elif isinstance(options, Model):
                 net = model.load(options.model, device, options.precision)
                 times = model.time_model(net, options.points, options.rooms, options.rounds)

@@ -56,11 +56,11 @@ sanitizer=$(command -v compute-sanitizer || ls "$CUDA_HOME/bin/compute-sanitizer
 if [ -n "$sanitizer" ]; then
     export PYTORCH_NO_CUDA_MEMORY_CACHING=1
     step memcheck "$seconds" "$sanitizer" --tool memcheck --error-exitcode 9 "${pytest[@]}" tests/sparse/test_ops.py \
-        -k 'compiled_equals_reference or half_precision'
+        tests/sparse/test_planned.py -k 'compiled_equals_reference or half_precision or depend_on_the_choice'
     step racecheck "$seconds" "$sanitizer" --tool racecheck --error-exitcode 9 "${pytest[@]}" tests/sparse/test_ops.py \
-        -k 'compiled_equals_reference and (conv or pool or kernel_map or unique or nms) or half_precision'
+        -k 'compiled_equals_reference and (conv or weight_grad or sort_map or pool or kernel_map or unique or nms) or half_precision'
     step synccheck "$seconds" "$sanitizer" --tool synccheck --error-exitcode 9 "${pytest[@]}" tests/sparse/test_ops.py \
-        -k 'compiled_equals_reference and (conv or pool or kernel_map or nms)'
+        -k 'compiled_equals_reference and (conv or weight_grad or sort_map or pool or kernel_map or nms)'
 else
     skip sanitizer "no compute-sanitizer; it comes with the CUDA toolkit"
 fi

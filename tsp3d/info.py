@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import tsp3d
-from tsp3d.sparse import ops
+from tsp3d.sparse import ops, tuning
 from tsp3d.sparse.backends import CUDA_REMEDY, CUDA_STATUS, PEERS, REMEDY, STATUS
 
 
@@ -91,6 +91,10 @@ def _cuda_library() -> list[tuple[str, str]]:
         return [
             ("cuda operators", "compiled" + (f", but for {on_reference}" if on_reference else "")),
             ("cuda library", CUDA_STATUS.library),
+            (
+                "cuda choices",
+                f"kept in {tuning.cache_folder() / 'tuning'}" if tuning.enabled() else "fixed (TSP3D_TUNE=0)",
+            ),
             ("cuda built with", f"{built['compiler']} for {built['architectures']}, torch {built['torch']}"),
         ]
     if not CUDA_STATUS.library and not torch.version.cuda:

@@ -28,4 +28,21 @@ inline void check_weight_grad(const Tensor& feats, const Tensor& grad) {
   STD_TORCH_CHECK(feats.scalar_type() == grad.scalar_type(), "tsp3d: feats and grad differ in dtype");
 }
 
+constexpr int64_t kConvTiles = 3, kWeightGradTiles = 2, kMostShares = 1024;
+
+inline void check_tiles(int64_t tile, int64_t tiles, int64_t shares, int64_t most) {
+  STD_TORCH_CHECK(tile >= 0 && tile <= tiles, "tsp3d: tile must be 0..", tiles, ", got ", tile);
+  STD_TORCH_CHECK(shares >= 0 && shares <= most, "tsp3d: shares must be 0..", most, ", got ", shares);
+}
+
+// The number of orders in a sorted map.
+inline int64_t check_sorted(const Tensor& sorted, int64_t volume, int64_t num_out, int64_t shares) {
+  STD_TORCH_CHECK(sorted.dim() == 2 && sorted.size(1) == num_out && sorted.size(0) > volume,
+                  "tsp3d: sorted must be (orders + ", volume, ", ", num_out, "), as sort_map makes it of this map");
+  const int64_t orders = sorted.size(0) - volume;
+  STD_TORCH_CHECK(orders == 1 || shares == 0 || shares == orders, "tsp3d: sorted has ", orders,
+                  " orders, for as many shares, not ", shares);
+  return orders;
+}
+
 }  // namespace tsp3d

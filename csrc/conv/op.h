@@ -27,4 +27,15 @@ Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional
 Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,
                         const Tensor& splits);
 
+// The same two operators with a say in how CUDA does the work, which changes sums by rounding only; the CPU does as above.
+// sorted: the kernel map by sort_map (../sort_map/op.h), one order or as many as shares; without it rows stay as they lie.
+// tile: 0 for the kernel's choice; conv 1..3: 64 x 64, 128 x 64, 128 x 32 rows by channels; weight_grad 1..2: 64 x 64,
+// 32 x 32 channels. shares: parts in which the offsets (conv, at most K) or the pairs of each (weight_grad, at most
+// kMostShares) are summed, 0 for the kernel's choice.
+Tensor tiled_conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, const Tensor& out_rows,
+                  const Tensor& splits, const std::optional<Tensor>& sorted, int64_t num_out, int64_t tile,
+                  int64_t shares);
+Tensor tiled_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,
+                         const Tensor& splits, int64_t tile, int64_t shares);
+
 }  // namespace tsp3d

@@ -1,5 +1,5 @@
-// Products of tiles by the threads of a block: C (64, 64) += A (64, depth) · B (depth, 64), A and B in shared memory.
-// Three ways with one interface: plain multiply-add, tensor cores on half precision, and tensor cores on tf32.
+// Products of tiles by the threads of a block: C (rows, columns) += A (rows, depth) · B (depth, columns), A and B in shared
+// memory. Three ways with one interface: plain multiply-add, tensor cores on half precision, and tensor cores on tf32.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -12,33 +12,37 @@
 
 namespace tsp3d {
 
-constexpr int kTileSide = 64;
-constexpr int kTileThreads = 128;  // four warps
+// Rows and columns of the result; a warp has 32 x 32 of them.
+template <int kRows_, int kColumns_>
+struct Shape {
+  static constexpr int kRows = kRows_, kColumns = kColumns_, kThreads = kRows * kColumns / 32;
+  static_assert(kRows % 32 == 0 && kColumns % 32 == 0, "whole warps");
+};
 
 // Numbers that pad a row of a tile: 16 bytes, so that rows stay aligned for vectors and start in different banks.
 template <class T>
 constexpr int kPad = 16 / static_cast<int>(sizeof(T));
 
-// Rows of the result are threadIdx / 16 * 8 + i, columns threadIdx % 16 + 16 * j.
-template <class T>
-struct PlainTile {
+// Rows of the result are threadIdx / kLine * 8 + i, columns threadIdx % kLine + kLine * j.
+template <class T, class S>
+struct PlainTile : S {
   using Number = T;
   using Sum = T;
-  static constexpr int kDepth = 16;
+  static constexpr int kDepth = 16, kLine = S::kColumns / 4;
 
   T sums[8][4] = {};
 
   // A is [row][depth], or [depth][row] where transposed. The strides are those of the tiles in shared memory.
   template <bool kTransposed>
   __device__ void multiply(const T* a, int a_stride, const T* b, int b_stride) {
-    const int row = threadIdx.x / 16 * 8, column = threadIdx.x % 16;
+    const int row = threadIdx.x / kLine * 8, column = threadIdx.x % kLine;
 #pragma unroll
     for (int d = 0; d < kDepth; ++d) {
       T left[8], right[4];
 #pragma unroll
       for (int i = 0; i < 8; ++i) left[i] = kTransposed ? a[d * a_stride + row + i] : a[(row + i) * a_stride + d];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) right[j] = b[d * b_stride + column + 16 * j];
+      for (int j = 0; j < 4; ++j) right[j] = b[d * b_stride + column + kLine * j];
 #pragma unroll
       for (int i = 0; i < 8; ++i)
 #pragma unroll
@@ -47,20 +51,20 @@ struct PlainTile {
   }
 
   __device__ void store(T* c, int stride) const {
-    const int row = threadIdx.x / 16 * 8, column = threadIdx.x % 16;
+    const int row = threadIdx.x / kLine * 8, column = threadIdx.x % kLine;
 #pragma unroll
     for (int i = 0; i < 8; ++i)
 #pragma unroll
-      for (int j = 0; j < 4; ++j) c[(row + i) * stride + column + 16 * j] = sums[i][j];
+      for (int j = 0; j < 4; ++j) c[(row + i) * stride + column + kLine * j] = sums[i][j];
   }
 };
 
 // Each warp has 32 x 32 of the result, as 2 x 2 fragments. Sums are float32.
-template <class T, class Precision, int kStep>
-struct TensorTile {
+template <class T, class Precision, int kStep, class S>
+struct TensorTile : S {
   using Number = T;
   using Sum = float;
-  static constexpr int kDepth = 32;
+  static constexpr int kDepth = sizeof(T) == 4 && S::kRows > 64 ? 16 : 32;  // two stages fit in shared memory
 
   template <class Layout>
   using Left = nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, kStep, Precision, Layout>;
@@ -73,8 +77,8 @@ struct TensorTile {
     for (int i = 0; i < 2; ++i)
       for (int j = 0; j < 2; ++j) nvcuda::wmma::fill_fragment(sums[i][j], 0.0f);
   }
-  static __device__ int warp_row() { return threadIdx.x / 64 * 32; }
-  static __device__ int warp_column() { return threadIdx.x / 32 % 2 * 32; }
+  static __device__ int warp_row() { return threadIdx.x / S::kColumns * 32; }
+  static __device__ int warp_column() { return threadIdx.x % S::kColumns / 32 * 32; }
 
   template <class Fragment>
   static __device__ void round(Fragment& fragment) {
@@ -113,19 +117,20 @@ struct TensorTile {
   }
 };
 
-template <class T>
-using HalfTile = TensorTile<T, T, 16>;
-using Tf32Tile = TensorTile<float, nvcuda::wmma::precision::tf32, 8>;
+template <class T, class S>
+using HalfTile = TensorTile<T, T, 16, S>;
+template <class S>
+using Tf32Tile = TensorTile<float, nvcuda::wmma::precision::tf32, 8, S>;
 
 // Columns first..first + kWidth of rows row_of(0..kCount - 1) of a matrix with `channels` columns, into a tile with rows
 // of kWidth + kPad. Rows of -1 and columns past the last are zero. `vectors`: every row starts at a multiple of 16
 // bytes and holds a whole number of them; these arrive when the pipeline says so (accumulate waits for it).
-template <int kCount, int kWidth, class T, class RowOf>
+template <int kThreads, int kCount, int kWidth, class T, class RowOf>
 __device__ void gather(T* tile, const T* matrix, int64_t channels, int64_t first, bool vectors, RowOf row_of) {
   constexpr int kVector = 16 / static_cast<int>(sizeof(T)), kStride = kWidth + kPad<T>;
   static_assert(kWidth % kVector == 0, "rows of a tile are whole vectors");
   if (vectors) {
-    for (int e = threadIdx.x; e < kCount * (kWidth / kVector); e += kTileThreads) {
+    for (int e = threadIdx.x; e < kCount * (kWidth / kVector); e += kThreads) {
       const int r = e / (kWidth / kVector), c = e % (kWidth / kVector) * kVector;
       const int64_t row = row_of(r);
       const bool there = row >= 0 && first + c < channels;
@@ -133,7 +138,7 @@ __device__ void gather(T* tile, const T* matrix, int64_t channels, int64_t first
       __pipeline_memcpy_async(tile + r * kStride + c, from, 16, there ? 0 : 16);  // the last 16 bytes are zeros
     }
   } else {
-    for (int e = threadIdx.x; e < kCount * kWidth; e += kTileThreads) {
+    for (int e = threadIdx.x; e < kCount * kWidth; e += kThreads) {
       const int r = e / kWidth, c = e % kWidth;
       const int64_t row = row_of(r);
       tile[r * kStride + c] = row >= 0 && first + c < channels ? matrix[row * channels + first + c] : T(0.0f);
@@ -141,14 +146,15 @@ __device__ void gather(T* tile, const T* matrix, int64_t channels, int64_t first
   }
 }
 
-// Two stages of tiles of A (kRowsA, kWidthA) and B (depth, 64) while summing, and the tile of C afterwards.
+// Two stages of tiles of A (kRowsA, kWidthA) and B (depth, columns) while summing, and the tile of C afterwards.
 template <class Tile, int kRowsA, int kWidthA>
 struct TileMemory {
   using T = typename Tile::Number;
   using Sum = typename Tile::Sum;
-  static constexpr int kStrideA = kWidthA + kPad<T>, kStrideB = kTileSide + kPad<T>, kStrideC = kTileSide + kPad<Sum>;
+  static constexpr int kStrideA = kWidthA + kPad<T>, kStrideB = Tile::kColumns + kPad<T>;
+  static constexpr int kStrideC = Tile::kColumns + kPad<Sum>;
   static constexpr int kBytesA = kRowsA * kStrideA * sizeof(T), kBytesB = Tile::kDepth * kStrideB * sizeof(T);
-  static constexpr int kStage = kBytesA + kBytesB, kBytesC = kTileSide * kStrideC * sizeof(Sum);
+  static constexpr int kStage = kBytesA + kBytesB, kBytesC = Tile::kRows * kStrideC * sizeof(Sum);
   static constexpr int kBytes = 2 * kStage > kBytesC ? 2 * kStage : kBytesC;
   static_assert(kBytesA % 32 == 0 && kStage % 32 == 0, "tiles are aligned for fragments");
 

@@ -39,6 +39,23 @@ def test_engine(tool, small_rooms, tmp_path, capsys):
     assert "no peer is called torchsparse" in capsys.readouterr().err
 
 
+def test_engine_in_half_precision(tool, small_rooms, tmp_path, capsys):
+    options = tool.Engine(
+        peers="reference", voxels=(90,), channels=(4,), backbone=(4, 6), blocks=(1, 2), backward=True,
+        precision="float16", rounds=1, device="cpu", json=tmp_path / "e.json",
+    )  # fmt: skip
+    assert tool.main(options) == 0
+    cases = json.loads((tmp_path / "e.json").read_text())["cases"]
+    assert [case["precision"] for case in cases] == ["float32"] * 2 + ["float16"] * 6  # maps have none
+    assert {peer["status"] for case in cases for peer in case["peers"].values()} == {"ok"}
+    assert any(1e-5 < case["peers"]["tsp3d"]["error"] < 3e-2 for case in cases)
+    capsys.readouterr()
+    assert tool.main(tool.Engine(precision="tf32", device="cpu")) == 1
+    assert "set TSP3D_TF32=1" in capsys.readouterr().err
+    assert tool.main(tool.Engine(precision="float8", device="cpu")) == 1
+    assert "no precision is called float8" in capsys.readouterr().err
+
+
 def test_model(tool, tmp_path, capsys):
     options = tool.Model(points=1500, rooms=1, rounds=1, device="cpu", json=tmp_path / "m.json")
     assert tool.main(options) == 0

@@ -104,6 +104,13 @@ def _samples() -> Samples:
                 samples["conv_fused"].append((randn(len(a), cin), weight, None, terms[1], *m, len(b), True))
                 samples["conv_fused"].append((randn(len(a), cin), weight, terms[0], None, *m, len(b), False))
             samples.setdefault("conv_weight_grad", []).append((randn(len(a), cin), randn(len(b), cout), *m))
+            plain, grad = samples["conv"][-1], samples["conv_weight_grad"][-1]
+            for shares, tile in ((0, 1), (1, 2), (2, 3), (3, 1), (1, 0)):
+                rows = reference.sort_map(*m, len(b), shares) if shares else None
+                arguments = (*plain[:5], rows, len(b), tile, shares)
+                samples.setdefault("tiled_conv", []).append(arguments)
+            samples.setdefault("tiled_weight_grad", []).extend([(*grad, 1, 3), (*grad, 2, 0), (*grad, 0, 1)])
+        samples.setdefault("sort_map", []).extend((*m, len(b), shares) for shares in (1, 2, 3))
         feats = randn(len(a), 5).round(decimals=1)  # with ties
         samples.setdefault("sum_pool", []).append((feats, *m, len(b)))
         samples.setdefault("max_pool", []).append((feats, *m, len(b)))

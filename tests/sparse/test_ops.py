@@ -76,7 +76,7 @@ def test_double_precision(name, samples, device):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", ["conv", "conv_weight_grad"])
+@pytest.mark.parametrize("name", ["conv", "conv_weight_grad", "tiled_conv", "tiled_weight_grad"])
 def test_half_precision_on_cuda_sums_in_float32(name, dtype, samples, device):
     if device == "cpu" and not EMULATION:
         pytest.skip("convolutions of half precision are CUDA's")
@@ -102,10 +102,15 @@ def test_tf32_on_cuda(device):
         "for cin, cout in ((5, 64), (32, 20)):\n"
         "    f, w, g = torch.randn(len(c), cin), torch.randn(27, cin, cout) / 30, torch.randn(len(c), cout)\n"
         f"    F, W, G = (t.to('{device}') for t in (f, w, g))\n"
-        "    got, want = ops.conv(F, W, *on, len(c)).cpu(), R.conv(f, w, *m, len(c))\n"
-        "    assert 1e-6 < ((got - want).norm() / want.norm()).item() < 1e-3\n"
-        "    got, want = ops.conv_weight_grad(F, G, *on).cpu(), R.conv_weight_grad(f, g, *m)\n"
-        "    assert 1e-6 < ((got - want).norm() / want.norm()).item() < 1e-3\n"
+        "    want = R.conv(f, w, *m, len(c))\n"
+        "    for tile, shares in ((0, 0), (1, 1), (2, 3), (3, 2)):\n"
+        "        rows = ops.sort_map(*on, len(c), shares) if shares else None\n"
+        "        got = ops.tiled_conv(F, W, *on, rows, len(c), tile, shares).cpu()\n"
+        "        assert 1e-6 < ((got - want).norm() / want.norm()).item() < 1e-3\n"
+        "    want = R.conv_weight_grad(f, g, *m)\n"
+        "    for tile in (0, 1, 2):\n"
+        "        got = ops.tiled_weight_grad(F, G, *on, tile, 0).cpu()\n"
+        "        assert 1e-6 < ((got - want).norm() / want.norm()).item() < 1e-3\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "TSP3D_TF32": "1"})
 
@@ -177,10 +182,48 @@ def test_large_convolution_equals_the_reference(make_coords, device):
         feats, weight = torch.randn(len(coords), cin), torch.randn(27, cin, cout) / (27 * cin) ** 0.5
         grad = torch.randn(len(coords), cout) / len(coords) ** 0.5
         on = move((feats, weight, grad, m), device)
-        got = ops.conv(on[0], on[1], *on[3], len(coords)).cpu()
-        torch.testing.assert_close(got, reference.conv(feats, weight, *m, len(coords)), rtol=2e-5, atol=2e-5)
-        got = ops.conv_weight_grad(on[0], on[2], *on[3]).cpu()
-        torch.testing.assert_close(got, reference.conv_weight_grad(feats, grad, *m), rtol=2e-5, atol=2e-5)
+        want = reference.conv(feats, weight, *m, len(coords))
+        for orders, tile, shares in ((0, 0, 0), (0, 2, 4), (1, 1, 5), (3, 2, 3), (2, 3, 0)):
+            rows = ops.sort_map(*on[3], len(coords), orders) if orders else None
+            got = ops.tiled_conv(on[0], on[1], *on[3], rows, len(coords), tile, shares).cpu()
+            torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-5)
+        want = reference.conv_weight_grad(feats, grad, *m)
+        for tile, shares in ((0, 0), (2, 7)):
+            got = ops.tiled_weight_grad(on[0], on[2], *on[3], tile, shares).cpu()
+            torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-5)
+
+
+def test_rows_sorted_by_mask_meet_fewer_tiles(make_coords, device):
+    """What sorting is for: tiles of 64 rows times the offsets that any of them has."""
+    coords = make_coords(3000, 9)
+    m = reference.kernel_map(coords, coords, (3, 3, 3), 1)
+
+    def steps(orders: int) -> int:
+        table = ops.sort_map(*move(m, device), len(coords), orders).cpu()[orders:]  # (27, N)
+        return sum(int((tile >= 0).any(1).sum()) for tile in table.split(64, 1))
+
+    rows = torch.full((27, len(coords)), -1, dtype=torch.int32)
+    for k in range(27):
+        rows[k, m[1][m[2][k] : m[2][k + 1]].long()] = m[0][m[2][k] : m[2][k + 1]]
+    unsorted = sum(int((tile >= 0).any(1).sum()) for tile in rows.split(64, 1))
+    assert steps(3) < steps(1) < unsorted and 64 * steps(3) >= len(m[0])
+
+
+def test_what_does_not_fit_a_map_is_refused(make_coords, device):
+    coords = make_coords(50, 3)
+    m = move(reference.kernel_map(coords, coords, (3, 3, 3), 1), device)
+    for name in ("sort_map", "tiled_conv", "tiled_weight_grad"):
+        need_compiled(name, device)
+    feats, weight = torch.randn(len(coords), 4, device=device), torch.randn(27, 4, 5, device=device)
+    rows = ops.sort_map(*m, len(coords), 3)
+    with pytest.raises(RuntimeError, match="shares must be 1..27, got 28"):
+        ops.sort_map(*m, len(coords), 28)
+    with pytest.raises(RuntimeError, match="3 orders, for as many shares, not 2"):
+        ops.tiled_conv(feats, weight, *m, rows, len(coords), 0, 2)
+    with pytest.raises(RuntimeError, match="as sort_map makes it of this map"):
+        ops.tiled_conv(feats, weight, *m, rows[:, 1:], len(coords), 0, 3)
+    with pytest.raises(RuntimeError, match="tile must be 0..3, got 4"):
+        ops.tiled_conv(feats, weight, *m, None, len(coords), 4, 0)
 
 
 @pytest.mark.skipif(bool(EMULATION), reason="emulated threads take no part in this")

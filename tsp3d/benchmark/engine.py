@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tsp3d.benchmark.peers import Peer
+from tsp3d.benchmark.precision import arithmetic
 from tsp3d.benchmark.race import Case, race, race_map
 from tsp3d.benchmark.rooms import pyramid, voxels
 from tsp3d.benchmark.workloads import CHANNELS, BackboneWork, LayerWork
@@ -20,9 +21,9 @@ def level_of(channels: int) -> int:
 def race_engine(
     peers: list[Peer], counts: Sequence[int], channels: Sequence[int], rounds: int, device: torch.device,
     backward: bool = False, backbone: Sequence[int] = CHANNELS, missing: dict[str, str] | None = None,
-    progress: Callable[[Case], None] | None = None,
+    progress: Callable[[Case], None] | None = None, precision: str = "float32", blocks: Sequence[int] = (),
 ) -> list[Case]:  # fmt: skip
-    """All cases for each number of voxels (0 channels in ``backbone`` leave the backbone out).
+    """All cases for each number of voxels (no channels in ``backbone`` leave the backbone out).
 
     Layers of C channels run on the level of the backbone where that width is at home: a narrow layer on all voxels, a
     wide one on an eighth or less of the surface, as in a network. Maps of layers are ready before their time begins.
@@ -35,17 +36,20 @@ def race_engine(
             progress(case)
 
     both = (False, True) if backward else (False,)
-    for count in counts:
-        levels = [level.to(device) for level in pyramid(voxels(count), len(CHANNELS))]
-        for kind in ("map3", "map2"):
-            done(race_map(LayerWork(levels[0], kind, 1, 1), peers, rounds, missing))
-        for width in channels:
-            level = levels[level_of(width)]
-            for work in (LayerWork(level, "map3", width, width), LayerWork(level, "map2", width, 2 * width)):
+    with arithmetic(precision):
+        for count in counts:
+            levels = [level.to(device) for level in pyramid(voxels(count), len(CHANNELS))]
+            for kind in ("map3", "map2"):
+                layer = LayerWork(levels[0], kind, 1, 1, "tf32" if precision == "tf32" else "float32")
+                done(race_map(layer, peers, rounds, missing))
+            for width in channels:
+                level = levels[level_of(width)]
+                works = (("map3", width, width), ("map2", width, 2 * width))
+                for work in (LayerWork(level, *sizes, precision) for sizes in works):
+                    for also_back in both:
+                        done(race(work, peers, rounds, also_back, maps=False, missing=missing))
+            if backbone:
+                whole = BackboneWork(levels[0], tuple(backbone), tuple(blocks), precision)
                 for also_back in both:
-                    done(race(work, peers, rounds, also_back, maps=False, missing=missing))
-        if backbone:
-            whole = BackboneWork(levels[0], tuple(backbone))
-            for also_back in both:
-                done(race(whole, peers, rounds, also_back, missing=missing))
+                    done(race(whole, peers, rounds, also_back, missing=missing))
     return cases

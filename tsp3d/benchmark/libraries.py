@@ -54,7 +54,7 @@ class _ModuleLayer(Layer):
 
 
 class Spconv(Peer):
-    """spconv 2, native algorithm on the CPU; on one thread there, as its results are wrong on more."""
+    """spconv 2: its implicit GEMM on CUDA, its native algorithm on the CPU, on one thread, as on more it is wrong."""
 
     name = "spconv"
     note = "1 thread: on more its CPU results are wrong"
@@ -69,7 +69,7 @@ class Spconv(Peer):
     def limits(self) -> AbstractContextManager[Any]:
         from tsp3d.sparse.backends.spconv import one_thread
 
-        return one_thread()
+        return one_thread()  # of the CPU; on CUDA it changes nothing
 
     def tensor(self, coords: Tensor, feats: Tensor) -> Any:
         return self.spconv.SparseConvTensor(feats, coords, _extent(coords), 1)
@@ -80,7 +80,7 @@ class Spconv(Peer):
             module = self.spconv.SubMConv3d(cin, cout, 3, bias=False, indice_key=f"map3.{level}")
         else:
             module = self.spconv.SparseConv3d(cin, cout, 2, 2, bias=False, indice_key=f"map2.{level}")
-        module = module.to(weight.device)
+        module = module.to(weight.device, weight.dtype)
         # (Cout, x, y, z, Cin) -> (z, y, x, Cin, Cout) -> (K, Cin, Cout)
         return _ModuleLayer(
             module, module.weight, weight, lambda w: w.permute(3, 2, 1, 4, 0).reshape(volume, cin, cout)
@@ -98,6 +98,12 @@ class Spconv(Peer):
     def build_map(self, x: Any, kind: str) -> None:
         (size, stride), ops = KERNELS[kind], _import("spconv.pytorch.ops")
         submanifold = stride == 1
+        if x.indices.is_cuda:  # what its layers do there
+            ops.get_indice_pairs_implicit_gemm(
+                x.indices, 1, x.spatial_shape, ops.ConvAlgo.MaskImplicitGemm, list(size), [stride] * 3,
+                [1 if submanifold else 0] * 3, [1] * 3, [0] * 3, submanifold, False, is_train=False,
+            )  # fmt: skip
+            return
         ops.get_indice_pairs(
             x.indices, 1, x.spatial_shape, ops.ConvAlgo.Native, list(size), [stride] * 3,
             [1 if submanifold else 0] * 3, [1] * 3, [0] * 3, submanifold, False,

@@ -44,7 +44,7 @@ class Peer(ABC):
 
     name: str
     note: str = ""
-    """What a reader of the table has to know."""
+    """What a reader of a table of the CPU's timings has to know."""
 
     @abstractmethod
     def version(self) -> str:

@@ -57,9 +57,10 @@ def alternate(
     return {name: Timing(tuple(values)) for name, values in runs.items()}
 
 
-def sgemm(device: torch.device, size: int = 1536) -> tuple[Callable[[], Any], float]:
-    """A float32 matrix product of ``size`` squared, and its floating-point operations."""
-    a, b = torch.randn(2, size, size, device=device)
+def sgemm(device: torch.device, size: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Callable[[], Any], float]:
+    """A matrix product of ``size`` squared, and its floating-point operations; by default one that fills the device."""
+    size = size or (8192 if device.type == "cuda" else 1536)
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
     out = torch.empty_like(a)
     return lambda: torch.mm(a, b, out=out), 2.0 * size**3
 

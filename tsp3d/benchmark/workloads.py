@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tsp3d.benchmark.peers import KERNELS, Layer, Peer
+from tsp3d.benchmark.precision import dtype_of
 from tsp3d.sparse import ops
 
 CHANNELS = (32, 64, 128, 256)
@@ -52,16 +53,20 @@ class Work(ABC):
     """Useful floating-point operations of a forward pass."""
     levels: int
     """How often the output is halved."""
+    deep = False
+    """Whether rounding switches ReLUs on the way, so that gradients compare in float32 only."""
 
-    def __init__(self, coords: Tensor, channels: int, weights: dict[str, Tensor], seed: int = 0):
-        self.coords = coords
-        self.weights = {name: weight.to(coords.device) for name, weight in weights.items()}
+    def __init__(
+        self, coords: Tensor, channels: int, weights: dict[str, Tensor], precision: str = "float32", seed: int = 0
+    ):
+        self.coords, self.precision, dtype = coords, precision, dtype_of(precision)
+        self.weights = {name: weight.to(coords.device, dtype) for name, weight in weights.items()}
         generator = torch.Generator().manual_seed(seed)
-        self.feats = torch.randn(len(coords), channels, generator=generator).to(coords.device)  # (N, C)
+        self.feats = torch.randn(len(coords), channels, generator=generator).to(coords.device, dtype)  # (N, C)
 
-    def layers(self, peer: Peer, dtype: torch.dtype = torch.float32) -> Layers:
+    def layers(self, peer: Peer, dtype: torch.dtype | None = None) -> Layers:
         """The peer's layers with this workload's weights."""
-        made = {n: peer.layer(w.to(dtype), int(n.rsplit(".", 1)[1])) for n, w in self.weights.items()}
+        made = {n: peer.layer(w.to(dtype or w.dtype), int(n.rsplit(".", 1)[1])) for n, w in self.weights.items()}
         return Layers(peer, made)
 
     @abstractmethod
@@ -72,8 +77,8 @@ class Work(ABC):
 class LayerWork(Work):
     """One convolution: 3^3 that keeps the voxels, or 2^3 of stride 2."""
 
-    def __init__(self, coords: Tensor, kind: str, cin: int, cout: int):
-        super().__init__(coords, cin, {"layer.0": random_weight(kind, cin, cout, cin + cout)})
+    def __init__(self, coords: Tensor, kind: str, cin: int, cout: int, precision: str = "float32"):
+        super().__init__(coords, cin, {"layer.0": random_weight(kind, cin, cout, cin + cout)}, precision)
         shape = "3^3" if kind == "map3" else "2^3 stride 2"
         self.kind, self.name = kind, f"{shape}, {cin} to {cout}"
         self.flop = 2.0 * kernel_pairs(coords, kind) * cin * cout
@@ -84,25 +89,35 @@ class LayerWork(Work):
 
 
 class BackboneWork(Work):
-    """Stem, then four stages of two residual blocks, a 2^3 stride-2 convolution between stages; batch norm and ReLU.
+    """Stem, then stages of residual blocks, a 2^3 stride-2 convolution between stages; batch norm and ReLU.
 
     Normalisation, ReLU and addition are the same PyTorch calls for every peer.
     """
 
-    def __init__(self, coords: Tensor, channels: tuple[int, ...] = CHANNELS, blocks: int = BLOCKS):
+    deep = True
+
+    def __init__(
+        self,
+        coords: Tensor,
+        channels: tuple[int, ...] = CHANNELS,
+        blocks: tuple[int, ...] = (),
+        precision: str = "float32",
+    ):
+        """blocks: of each stage, by default ``BLOCKS``."""
+        blocks = blocks or (BLOCKS,) * len(channels)
         weights, flop, level, cin = {}, 0.0, coords, INPUTS
-        for stage, cout in enumerate(channels):
+        for stage, (cout, count) in enumerate(zip(channels, blocks, strict=True)):
             kind, name = ("map2", f"down.{stage - 1}") if stage else ("map3", "stem.0")
             weights[name] = random_weight(kind, cin, cout, stage)
             flop += 2.0 * kernel_pairs(level, kind) * cin * cout
             if stage:
                 level = ops.unique_coords(level, 2)[0]
                 level[:, 1:] //= 2
-            for i in range(2 * blocks):
+            for i in range(2 * count):
                 weights[f"conv{i}.{stage}"] = random_weight("map3", cout, cout, 100 + 10 * stage + i)
-            flop += 2.0 * kernel_pairs(level, "map3") * cout * cout * 2 * blocks
+            flop += 2.0 * kernel_pairs(level, "map3") * cout * cout * 2 * count
             cin = cout
-        super().__init__(coords, INPUTS, weights)
+        super().__init__(coords, INPUTS, weights, precision)
         self.flop, self.blocks, self.levels = flop, blocks, len(channels) - 1
         self.name = f"backbone {', '.join(map(str, channels))}, with maps"
 
@@ -117,7 +132,7 @@ class BackboneWork(Work):
         for stage in range(self.levels + 1):
             if stage:
                 x = normed(layers[f"down.{stage - 1}"](x))
-            for block in range(self.blocks):
+            for block in range(self.blocks[stage]):
                 y = normed(layers[f"conv{2 * block}.{stage}"](x))
                 y = normed(layers[f"conv{2 * block + 1}.{stage}"](y), rectify=False)
                 x = peer.replace(y, F.relu(peer.feats(x) + peer.feats(y)))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import backends, ops
-from tsp3d.sparse.nn import BatchNorm, Convolution
+from tsp3d.sparse.nn import BatchNorm, Convolution, convolve
 from tsp3d.sparse.tensor import SparseTensor
 
 _Folded = tuple[tuple, Tensor, Tensor]
@@ -38,13 +38,16 @@ def conv_norm(
     conv.check(x)
     weight, bias = _folded(conv, norm)
     target, m = conv.places(x, *like)
-    if m is not None:
-        weight = weight if weight.ndim == 3 else weight[None]
+    weight = weight[None] if m is not None and weight.ndim == 2 else weight
+    if m is not None and not x.feats.is_cuda:
         args = (x.feats, weight, bias, residual, m.in_rows, m.out_rows, m.splits, target.rows, relu)
         return SparseTensor.over(ops.conv_fused(*args), target)
-    feats = F.linear(x.feats, weight.T, bias)
+    if m is not None:  # on CUDA the tuned kernels, which leave the rest to a pass of its own
+        feats = convolve(x.feats, weight, m, target.rows).add_(bias)
+    else:
+        feats = F.linear(x.feats, weight.T, bias)
     feats = feats if residual is None else feats.add_(residual)
-    return x.replace(feats.relu_() if relu else feats)
+    return SparseTensor.over(feats.relu_() if relu else feats, target)
 
 
 class ConvNorm(nn.Sequential):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,10 @@ class KernelMap:
     in_rows: Tensor
     out_rows: Tensor
     splits: Tensor
+    # What was made of the pairs, shared with the swapped map, which is ``_turned``.
+    _sorted: dict[tuple[bool, int], Tensor] = field(default_factory=dict, repr=False)
+    _borders: list[int] = field(default_factory=list, repr=False)
+    _turned: bool = False
 
     @classmethod
     def build(cls, in_coords: Tensor, out_coords: Tensor, kernel_size: tuple[int, int, int], step: int) -> KernelMap:
@@ -37,7 +41,26 @@ class KernelMap:
 
     def swapped(self) -> KernelMap:
         """The map of the transposed operator. Costs nothing: the pairs are ordered by both of their ends."""
-        return KernelMap(self.out_rows, self.in_rows, self.splits)
+        return KernelMap(self.out_rows, self.in_rows, self.splits, self._sorted, self._borders, not self._turned)
+
+    def sorted_rows(self, num_out: int, shares: int) -> Tensor:
+        """(shares + K, num_out) int32: output rows by the mask of their offsets, as ``ops.sort_map``. Made once."""
+        key = (self._turned, shares)
+        if key not in self._sorted:
+            self._sorted[key] = ops.sort_map(self.in_rows, self.out_rows, self.splits, num_out, shares)
+        return self._sorted[key]
+
+    @property
+    def borders(self) -> list[int]:
+        """``splits`` as numbers. The first call waits for the device."""
+        if not self._borders:
+            self._borders.extend(self.splits.tolist())
+        return self._borders
+
+    @property
+    def knows_borders(self) -> bool:
+        """Whether :attr:`borders` waits for nothing."""
+        return bool(self._borders)
 
     def filtered(self, new_in: Tensor, new_out: Tensor) -> KernelMap:
         """The map after pruning; new_in, new_out: int32 new row of each old row, or -1."""

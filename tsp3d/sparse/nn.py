@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.sparse import backends, ops
+from tsp3d.sparse import backends, ops, planned
 from tsp3d.sparse.coords import CoordinateSet
 from tsp3d.sparse.kernel_map import KernelMap, triple
 from tsp3d.sparse.tensor import SparseTensor
@@ -79,6 +79,8 @@ def convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int)
 def _convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor:
     if backends.peer is not None and feats.dtype == torch.float32:
         return backends.peer.conv(feats, weight, kernel_map, num_out)
+    if planned.serves(feats):
+        return planned.convolve(feats, weight, kernel_map, num_out)
     return ops.conv(feats, weight, kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits, num_out)
 
 

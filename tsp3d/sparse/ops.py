@@ -37,6 +37,15 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         reference.conv_fused,
     ),
     "conv_weight_grad": (f"(Tensor feats, Tensor grad, {_MAP}) -> Tensor", reference.conv_weight_grad),
+    "sort_map": (f"({_MAP}, SymInt num_out, int shares) -> Tensor", reference.sort_map),
+    "tiled_conv": (
+        f"(Tensor feats, Tensor weight, {_MAP}, Tensor? sorted, SymInt num_out, int tile, int shares) -> Tensor",
+        reference.tiled_conv,
+    ),
+    "tiled_weight_grad": (
+        f"(Tensor feats, Tensor grad, {_MAP}, int tile, int shares) -> Tensor",
+        reference.tiled_weight_grad,
+    ),
     "sum_pool": (f"(Tensor feats, {_MAP}, SymInt num_out) -> Tensor", reference.sum_pool),
     "max_pool": (f"(Tensor feats, {_MAP}, SymInt num_out) -> (Tensor, Tensor)", reference.max_pool),
     "max_pool_grad": ("(Tensor grad, Tensor argmax, SymInt num_in) -> Tensor", reference.max_pool_grad),
@@ -87,6 +96,9 @@ replicate_map = _ops.replicate_map
 conv = _ops.conv
 conv_fused = _ops.conv_fused
 conv_weight_grad = _ops.conv_weight_grad
+sort_map = _ops.sort_map
+tiled_conv = _ops.tiled_conv
+tiled_weight_grad = _ops.tiled_weight_grad
 sum_pool = _ops.sum_pool
 max_pool = _ops.max_pool
 max_pool_grad = _ops.max_pool_grad
@@ -178,6 +190,21 @@ def _(feats, weight, bias, residual, in_rows, out_rows, splits, num_out, relu):
 
 @torch.library.register_fake("tsp3d::conv_weight_grad", lib=_LIBRARY)
 def _(feats, grad, in_rows, out_rows, splits):
+    return feats.new_empty(splits.shape[0] - 1, feats.shape[1], grad.shape[1])
+
+
+@torch.library.register_fake("tsp3d::sort_map", lib=_LIBRARY)
+def _(in_rows, out_rows, splits, num_out, shares):
+    return in_rows.new_empty(shares + splits.shape[0] - 1, num_out)
+
+
+@torch.library.register_fake("tsp3d::tiled_conv", lib=_LIBRARY)
+def _(feats, weight, in_rows, out_rows, splits, sorted, num_out, tile, shares):
+    return feats.new_empty(num_out, weight.shape[2])
+
+
+@torch.library.register_fake("tsp3d::tiled_weight_grad", lib=_LIBRARY)
+def _(feats, grad, in_rows, out_rows, splits, tile, shares):
     return feats.new_empty(splits.shape[0] - 1, feats.shape[1], grad.shape[1])
 
 

@@ -232,6 +232,49 @@ def conv_weight_grad(feats: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Ten
     return result
 
 
+MASK_BITS = 48
+"""Offsets of a share that rows are sorted by."""
+
+
+def sort_map(in_rows: Tensor, out_rows: Tensor, splits: Tensor, num_out: int, shares: int) -> Tensor:
+    """(S + K, M) int32: for each share of the offsets the M output rows, ascending by the mask of the offsets that they
+    have; then, for each offset, the input row of each of them in the order of its share, or -1.
+
+    Share s has the offsets ``K * s // S : K * (s + 1) // S``; bit j of a mask is its offset number j. Stable.
+    """
+    volume = splits.shape[0] - 1
+    if shares < 1 or (shares > volume and shares > 1):
+        raise RuntimeError(f"tsp3d: shares must be 1..{volume}, got {shares}")
+    pair = torch.arange(in_rows.shape[0], device=splits.device)
+    offset = torch.searchsorted(splits, pair, right=True) - 1  # (L,) of each pair
+    table = in_rows.new_full((volume, num_out), -1)
+    table[offset, out_rows.long()] = in_rows
+    orders, tables = [], []
+    for share in range(shares):
+        part = table[volume * share // shares : volume * (share + 1) // shares]
+        bits = (part[:MASK_BITS] >= 0).long()
+        mask = (bits << torch.arange(bits.shape[0], device=bits.device)[:, None]).sum(0)
+        order = torch.sort(mask, stable=True)[1]
+        orders.append(order.int())
+        tables.append(part[:, order])
+    return torch.cat([torch.stack(orders), *tables])
+
+
+def tiled_conv(
+    feats: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor, sorted: Tensor | None,
+    num_out: int, tile: int, shares: int,
+) -> Tensor:  # fmt: skip
+    """:func:`conv`; the other arguments say how CUDA does it (csrc/conv/op.h)."""
+    return conv(feats, weight, in_rows, out_rows, splits, num_out)
+
+
+def tiled_weight_grad(
+    feats: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor, tile: int, shares: int
+) -> Tensor:
+    """:func:`conv_weight_grad`; the other arguments say how CUDA does it (csrc/conv/op.h)."""
+    return conv_weight_grad(feats, grad, in_rows, out_rows, splits)
+
+
 def sum_pool(feats: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor, num_out: int) -> Tensor:
     """(num_out, C): the sum of feats[i] over all pairs of an out row."""
     out = feats.new_zeros(num_out, feats.shape[1])

@@ -62,6 +62,7 @@ inline long long __double_as_longlong(double value) {
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
+inline void atomicOr(unsigned* to, unsigned value) { *to |= value; }
 inline void atomicMin(long long* to, long long value) { *to = value < *to ? value : *to; }
 inline void atomicMax(long long* to, long long value) { *to = value > *to ? value : *to; }
 
