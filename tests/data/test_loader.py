@@ -46,6 +46,7 @@ def test_collate_shapes_and_indices(scenes: PreparedScenes) -> None:
     parts = [samples[0, 1], samples[0, 4], samples[0, 2]]
     batch = collate(parts)
     assert batch.num_scenes == 3
+    assert batch.scene_ids == [part.scene_id for part in parts] == ["train-0001", "train-0004", "train-0002"]
     assert batch.xyz.shape == batch.rgb.shape == (600, 3) and batch.xyz.dtype == torch.float32
     assert batch.batch.tolist() == [0] * 200 + [1] * 200 + [2] * 200 and batch.batch.dtype == torch.int64
     assert batch.instance.shape == (600,) and batch.instance.dtype == torch.int64
@@ -126,6 +127,15 @@ def test_some_scenes_have_only_sentences_that_allow_mirroring(scenes: PreparedSc
         return [not any(query.view_dependent for query in samples[epoch, 0].queries) for epoch in range(30)]
 
     assert all(allowed(1)) and sum(allowed(0)) < 5 and 8 < sum(allowed(0.5)) < 24
+
+
+@pytest.mark.parametrize("share, expected", [(1.0, 10), (0.5, 5), (0.1, 1), (0.001, 1)])
+def test_a_share_of_the_sentences_is_always_the_same(scenes: PreparedScenes, share: float, expected: int) -> None:
+    config = DataConfig(sentence_share=share, mirror_probability=0, detection_probability=0)
+    seen = {
+        query.text for seed in (0, 1) for epoch in range(6) for query in TrainingSamples(scenes, config, seed)[epoch, 0].queries
+    }
+    assert len(seen) == expected and len({query.text for query in scenes[0].queries}) == 10
 
 
 def test_each_epoch_visits_each_scene_once_and_resumes_anywhere() -> None:

@@ -1,1 +1,1 @@
-"""Distillation: small models taught by larger ones."""
+"""Distillation: of the text encoder (``text*.py``), and teachers of the grounding network (``base.py``)."""

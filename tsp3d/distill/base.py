@@ -103,12 +103,7 @@ class Method(nn.Module):
 
 
 class Frozen:
-    """Holds a teacher, in evaluation mode, where the method does not see it: neither trained nor saved with it."""
+    """Holds a teacher, in evaluation mode, out of the method's sight: neither trained, saved nor moved with it."""
 
-    def __init__(self, net: nn.Module) -> None:
-        self._net = net.requires_grad_(False).eval()
-
-    def on(self, device: torch.device) -> Any:
-        """The network, on a device."""
-        self._net.to(device)
-        return self._net
+    def __init__(self, net: Any) -> None:
+        self.net = net.requires_grad_(False).eval()

@@ -48,34 +48,29 @@ class BornAgain(Method):
     def __init__(self, config: BornAgainConfig, student: GroundingNet) -> None:
         super().__init__(config, student)
         random = config.control == "random"
-        self.average = self.frozen = None
+        self.teacher: Average | Frozen
         if config.teacher != "ema":
-            net = load_teacher(config.teacher, random)
+            self.teacher = Frozen(load_teacher(config.teacher, random))
         elif random:
-            net = random_teacher(student.config)
+            self.teacher = Frozen(random_teacher(student.config))
         else:
-            self.average = Average(student, config.ema)
-            net = self.average.net
-        if self.average is None:
-            self.frozen = Frozen(net)
-        self.grid, self.teacher_grid = Grid.of(student), Grid.of(net)
-        self.teacher_config = net.config
+            self.teacher = Average(student, config.ema)
+        self.grid, self.teacher_grid = Grid.of(student), Grid.of(self.teacher.net)
 
     def prepare(self, net: GroundingNet, scenes: SceneSet) -> None:
         """The average begins as the student does."""
-        if self.average is not None:
-            self.average.net.load_state_dict(net.state_dict())
+        if isinstance(self.teacher, Average):
+            self.teacher.net.load_state_dict(net.state_dict())
 
     def after_step(self, net: GroundingNet) -> None:
         """The average follows the student."""
-        if self.average is not None:
-            self.average.follow(net)
+        if isinstance(self.teacher, Average):
+            self.teacher.follow(net)
 
     @torch.no_grad()
     def ask(self, batch: GroundingBatch) -> TrainingOutputs:
         """The teacher's forward pass."""
-        teacher = self.average.net if self.average is not None else self.frozen.on(batch.xyz.device)  # type: ignore[union-attr]
-        return teacher.forward_training(batch, supervised=False)
+        return self.teacher.net.to(batch.xyz.device).forward_training(batch, supervised=False)
 
     def teach(self, batch: GroundingBatch, outputs: TrainingOutputs) -> Taught:
         """What the teacher says of the same points and sentences."""
@@ -93,7 +88,7 @@ class BornAgain(Method):
         return taught.shuffled(batch)
 
     def losses(self, batch: GroundingBatch, outputs: TrainingOutputs, taught: Taught) -> dict[str, Tensor]:
-        """ "score" and, where it has a weight, "box"."""
+        """Losses "score" and "box", those that have a weight."""
         config = self.config
         found = voxel_losses(outputs.head, self.grid, taught, self.teacher_grid, config.temperature, config.union)
         weights = {"score": config.weight, "box": config.box_weight}

@@ -43,8 +43,8 @@ class LargeToTiny(BornAgain):
         if config.teacher == "ema":
             raise ValueError("distill.teacher=ema is of the student's size: use --distill born-again for it")
         super().__init__(config, student)
-        own, theirs = student.config.fusion.dim, self.teacher_config.fusion.dim
-        self.voxel_sizes = student.config.voxel_size, self.teacher_config.voxel_size
+        own, theirs = student.config.fusion.dim, self.teacher.net.config.fusion.dim
+        self.voxel_sizes = student.config.voxel_size, self.teacher.net.config.voxel_size
         self.projections = None
         if config.feature_weight > 0:
             self.projections = nn.ModuleList(nn.Linear(own, theirs) for _ in range(3))

@@ -151,7 +151,7 @@ def train(
                 group["lr"] = group["base_lr"] * factor
             losses = model(batch.to(accelerator.device))
             accelerator.backward(losses["total"])
-            norm = _clip(accelerator, model, config.optim.clip)
+            norm = _clip(accelerator, net, teaching, config.optim.clip)
             if math.isfinite(norm):
                 optimizer.step()
                 bad_steps = 0
@@ -217,9 +217,14 @@ def _agree(accelerator: Accelerator, elapsed: float, stop: bool) -> tuple[float,
     return float(clock[0]), bool(stops.any())  # type: ignore[index, union-attr]
 
 
-def _clip(accelerator: Accelerator, model: nn.Module, limit: float) -> float:
-    norm = accelerator.clip_grad_norm_(model.parameters(), limit if limit > 0 else math.inf)
-    return float(norm) if norm is not None else 0.0
+def _clip(accelerator: Accelerator, net: nn.Module, teaching: Method | None, limit: float) -> float:
+    """Clips the network's gradient and a method's own each by itself, so that a method's modules do not shorten the
+    network's steps; returns the norm of both."""
+    limit = limit if limit > 0 else math.inf
+    norm = accelerator.clip_grad_norm_(net.parameters(), limit)
+    norm = float(norm) if norm is not None else 0.0
+    own = [] if teaching is None else [p for p in teaching.parameters() if p.grad is not None]
+    return math.hypot(norm, float(nn.utils.clip_grad_norm_(own, limit))) if own else norm
 
 
 def _validate(

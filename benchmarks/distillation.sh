@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# What each teacher brings: methods, their controls and the student alone, three seeds each, with all and with a tenth of
+# the sentences. Two runs at a time on a core each. What is done is kept: call it again to go on.
+#   benchmarks/distillation.sh DATA INIT OUT [STEPS] [LARGE]
+# INIT: weights that all start from, their head left out. LARGE: weights folder of a larger teacher; without it
+# "large-to-tiny" is left out. By the environment: METHODS, SEEDS, SHARES, TEACHER (of "born-again"), SCENES and QUERIES
+# (of the validation; 0 for all), TRAIN (more key=value).
+set -euo pipefail
+data=$1 init=$2 out=$3 steps=${4:-400} large=${5:-}
+methods=${METHODS:-born-again born-again-ema head${large:+ large-to-tiny}}
+export data init out steps large python=${PYTHON:-.venv/bin/python} OMP_NUM_THREADS=1
+mkdir -p "$out"
+
+one() {  # METHOD CONTROL SEED SHARE
+    local run=$out/$1.$2.seed$3.share$4 method=() changes=()
+    [ ! -e "$run/report/report.json" ] || return 0
+    case $1 in
+        student) ;;
+        born-again-ema) method=(--distill born-again) changes=(distill.teacher=ema) ;;
+        born-again) method=(--distill born-again) changes=("distill.teacher=${TEACHER:-tsp3d-tiny}") ;;
+        large-to-tiny) method=(--distill large-to-tiny) changes=("distill.teacher=$large") ;;
+        *) method=(--distill "$1") ;;
+    esac
+    [ "$2" = none ] || changes+=("distill.control=$2")
+    # Two rooms a step for all, since the shuffled control needs two.
+    "$python" tools/train.py --config configs/train/tiny.yaml --resume "${method[@]}" out="$out" name="${run##*/}" \
+        seed="$3" threads=1 data.folder="$data" data.scenes_per_step=2 data.bare_scenes=0 data.sentences_per_scene=7 \
+        data.sentence_share="$4" optim.steps="$steps" optim.max_minutes=0 init_from="$init" strict=false \
+        "init_skip=[head.]" log.validate_every=0 ${TRAIN:-} "${changes[@]}" >> "$run.log" 2>&1 &&
+        "$python" tools/evaluate.py --data "$data" --model "$run/export" --out "$run/report" \
+            --limit "${SCENES:-0}" --queries "${QUERIES:-16}" --timing 0 >> "$run.log" 2>&1 &&
+        rm -rf "$run/checkpoints" || { echo "failed: see $run.log" >&2; return 1; }
+}
+export -f one
+
+for seed in ${SEEDS:-0 1 2}; do
+    for share in ${SHARES:-1 0.1}; do
+        echo "student none $seed $share"
+        for method in $methods; do
+            for control in none random shuffled; do
+                echo "$method $control $seed $share"
+            done
+        done
+    done
+done | xargs -P 2 -L 1 bash -c 'one "$@"' one
+
+"$python" benchmarks/distillation_table.py "$out"
