@@ -3,11 +3,12 @@
 # the sentences. Two runs at a time on a core each. What is done is kept: call it again to go on.
 #   benchmarks/distillation.sh DATA INIT OUT [STEPS] [LARGE]
 # INIT: weights that all start from, their head left out. LARGE: weights folder of a larger teacher; without it
-# "large-to-tiny" is left out. By the environment: METHODS, SEEDS, SHARES, TEACHER (of "born-again"), SCENES and QUERIES
-# (of the validation; 0 for all), TRAIN (more key=value).
+# "large-to-tiny" is left out. "lar" needs pip install tsp3d[views], and time for its views (configs/distill/lar.yaml).
+# By the environment: METHODS, SEEDS, SHARES, TEACHER (of "born-again"), SCENES and QUERIES (of the validation; 0 for
+# all), TRAIN (more key=value).
 set -euo pipefail
 data=$1 init=$2 out=$3 steps=${4:-400} large=${5:-}
-methods=${METHODS:-born-again born-again-ema head${large:+ large-to-tiny}}
+methods=${METHODS:-born-again born-again-ema head lar${large:+ large-to-tiny}}
 export data init out steps large python=${PYTHON:-.venv/bin/python} OMP_NUM_THREADS=1
 mkdir -p "$out"
 

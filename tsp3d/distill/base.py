@@ -10,7 +10,7 @@ the network knows nothing of it. To write one:
 
 Batches are augmented anew in each step. What a teacher says of the points of a batch has to be computed on that batch,
 by a forward pass without gradients. What does not depend on the augmentation (of an object as scanned, or of words) is
-the same in every step and belongs in a cache on disk (:mod:`tsp3d.distill.cache`), which ``prepare`` can fill before
+the same in every step and belongs in a cache on disk (:mod:`tsp3d.views.cache`), which ``prepare`` can fill before
 the first step; ``batch.scene_ids`` and an object's index within its scene say which object is meant.
 """
 
