@@ -54,8 +54,7 @@ class Model(Common):
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
     points: int = 50_000
     rooms: int = 4
-    precision: str = "float32"
-    """Or bfloat16, on CPUs that multiply it."""
+    precision: str = "float32"  # or bfloat16, on CPUs that multiply it
 
 
 @dataclass(kw_only=True)
@@ -65,7 +64,6 @@ class Scale(Common):
     rounds: int = 3
     voxels: tuple[int, ...] = scale.SIZES
     backbone: tuple[int, ...] = engine.CHANNELS
-    """Widths of the backbone's stages."""
 
 
 def main(options: Engine | Model | Scale) -> int:
