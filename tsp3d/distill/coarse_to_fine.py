@@ -174,7 +174,7 @@ class CoarseToFine(Method):
         valid = mask.gather(1, rows)
         if self.reconstructor is not None:
             nll = self.reconstructor(embedded[scene[:, None], rows], batch.texts)  # (Q, K)
-            order = nll.detach().masked_fill(~valid, float("inf")).argsort(1, stable=True)
+            order = nll.detach().masked_fill(~valid, float("inf")).argsort(dim=1, stable=True)
             rows, valid, nll = (values.gather(1, order) for values in (rows, valid, nll))
             some = valid[:, : config.best] if int(self.steps) >= config.all_steps else valid
             losses["reconstruction"] = nll[:, : some.shape[1]][some].mean()

@@ -52,8 +52,9 @@ def evaluate_proposals(
         Also ``proposals``, their mean number in a scene.
     """
     plain = DataConfig(
-        augment=AugmentConfig(enabled=False), points_per_scene=0, sentences_per_scene=queries, detection_probability=0
-    )
+        augment=AugmentConfig(enabled=False), points_per_scene=0, sentences_per_scene=queries, detection_probability=0,
+        mirror_probability=0,
+    )  # fmt: skip
     samples = TrainingSamples(scenes, plain)
     ious, counts = [], []
     for index in spread(len(scenes), limit):
