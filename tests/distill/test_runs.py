@@ -31,6 +31,7 @@ SHIPPED = sorted(path.stem for path in (ROOT / "configs/distill").glob("*.yaml")
 RUNS = {
     "born-again random": ("control=random",), "born-again ema": ("teacher=ema",),
     "large-to-tiny": ("teacher=tsp3d-tiny",), "head": ("dim=16", "heads=2", "layers=1"),
+    "coarse-to-fine": ("dim=16", "heads=2", "layers=1", "words=64", "all_steps=2"),
 }  # fmt: skip
 
 
@@ -47,6 +48,11 @@ def tool() -> ModuleType:
 def settings(data: Path, out: Path, *overrides: str, steps: int = 4) -> TrainConfig:
     options = [f"data.folder={data}", f"out={out}", f"optim.steps={steps}", *SMALL, *overrides]
     return load_train_config(ROOT / "configs/train/tiny.yaml", options)
+
+
+@pytest.fixture(autouse=True)
+def _proposer(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNS, "coarse-to-fine", (*RUNS["coarse-to-fine"], f"proposer={detector}"))
 
 
 def run(
@@ -78,11 +84,12 @@ def test_every_method_has_a_configuration() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_tool_trains_with_each_configuration(
-    name: str, tool: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    name: str, tool: ModuleType, data: Path, detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(ROOT)
     common = (f"data.folder={data}", f"out={tmp_path}", "optim.steps=2", "log.every=1", *SMALL)
-    more = ("distill.teacher=tsp3d-tiny",) if name == "large-to-tiny" else ("distill.weight=2",)
+    needed = {"large-to-tiny": "distill.teacher=tsp3d-tiny", "coarse-to-fine": f"distill.proposer={detector}"}
+    more = (needed.get(name, "distill.weight=2"),)
     tool.main((*common, *more), config=Path("configs/train/tiny.yaml"), distill=name)
     assert "finished at step 2" in capsys.readouterr().out
     assert "distill_score" in (tmp_path / "tiny/train.log").read_text()
@@ -96,7 +103,8 @@ def test_the_tool_names_what_is_wrong(
     monkeypatch.chdir(ROOT)
     common = (f"data.folder={data}", f"out={tmp_path}", "optim.steps=1", *SMALL)
     for extra, distill, expected in (
-        ((), "better", "born-again, head"), ((), "large-to-tiny", "distill.teacher is empty"),
+        ((), "better", "born-again, coarse-to-fine, head"), ((), "large-to-tiny", "distill.teacher is empty"),
+        ((), "coarse-to-fine", "tiny-detection.yaml"),
         (("distill.weight=1",), "", "--distill NAME"), (("stage=detection",), "head", "stage=grounding"),
         (("data.scenes_per_step=1", "distill.control=shuffled"), "head", "scenes_per_step=2"),
     ):  # fmt: skip
@@ -126,7 +134,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     assert str(states[0]["optimizer"]) == str(states[1]["optimizer"])
 
 
-@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema"])
+@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema", "coarse-to-fine"])
 def test_what_is_exported_is_a_student_and_nothing_else(
     name: str, tool: ModuleType, data: Path, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ def load_proposer(run: str | Path) -> GroundingNet:
     stage = OmegaConf.select(OmegaConf.load(settings), "stage")
     if stage != "detection":
         raise ValueError(
-            f"{settings}: stage is {stage!r}, so the sentences' boxes have trained these weights; "
+            f"{settings}: stage is {stage!r}, so sentences' boxes may have trained these weights; "
             "distill.proposer needs a run of stage=detection"
         )
     model = load_model_config(config)
