@@ -1,4 +1,4 @@
-"""Coarse to fine: rewards by hand, that no box of a sentence or an object enters, switches, controls, that it learns."""
+"""Coarse to fine: rewards by hand, that no box of a sentence or an object enters, switches, controls, learning."""
 
 from __future__ import annotations
 
@@ -204,11 +204,11 @@ def test_controls(detector: Path, data: Path, batch: GroundingBatch) -> None:
 
 def test_shuffled_candidates_are_proposals_of_the_own_scene(detector: Path, data: Path, batch: GroundingBatch) -> None:
     made = method(build(detector), detector, data)
-    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    mask = torch.tensor([[True] * 5, [True, False, False, True, False]])
     empty = torch.zeros(2, 5, 6)
     rows = torch.tensor([[4, 1], [0, 3], [2, 1], [1, 0], [0, 1], [1, 0]])
     taught = Candidates(Proposals(empty, empty, empty, empty[..., 0], mask), rows, torch.ones(6, 2).bool(), {})
-    assert made.shuffle(taught, batch).rows.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1], [0, 1], [0, 1]]
+    assert made.shuffle(taught, batch).rows.tolist() == [[1, 0], [0, 1], [1, 0], [0, 3], [0, 3], [0, 3]]
 
 
 def test_the_losses_fall_and_reach_student_and_teacher(detector: Path, data: Path, batch: GroundingBatch) -> None:

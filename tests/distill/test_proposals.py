@@ -22,7 +22,8 @@ CUBE = [0.0, 0.0, 0.5, 1.0, 1.0, 1.0]
 
 def scene_of(voices: list[list[tuple[list[float], float, float]]]) -> tuple[Any, GroundingBatch]:
     """A proposer that says of each scene's voxels a box, a class logit and a probability; and a batch of its scenes."""
-    coords = torch.tensor([[s, i, 0, 0] for s, scene in enumerate(voices) for i in range(len(scene))], dtype=torch.int32)
+    places = [[s, i, 0, 0] for s, scene in enumerate(voices) for i in range(len(scene))]
+    coords = torch.tensor(places, dtype=torch.int32)
     told = [voice for scene in voices for voice in scene]
     feats = torch.arange(len(told), dtype=torch.float32)[:, None]
     whole = (coords[:, 1] % 2 == 0).nonzero()[:, 0]
@@ -42,9 +43,10 @@ def scene_of(voices: list[list[tuple[list[float], float, float]]]) -> tuple[Any,
 
 
 def test_voxels_vote_by_hand() -> None:
-    """Two voxels agree on a box 1.0 and 1.2 wide; one sees another object, one is none; a second scene has one voxel."""
+    """Two voxels agree on a box 1.0 and 1.2 wide; one sees another object, one none; a second scene has one voxel."""
     wider, far, wall = [0.0, 0.0, 0.5, 1.2, 1.0, 1.0], [3.0, 0.0, 0.5, 1.0, 1.0, 1.0], [-1.5, 0.0, 1.0, 0.2, 2.0, 2.0]
-    net, batch = scene_of([[(CUBE, 1.0, 0.9), (wider, 2.0, 0.6), (far, 5.0, 0.8), (wall, 7.0, 0.01)], [(far, 3.0, 0.2)]])
+    first = [(CUBE, 1.0, 0.9), (wider, 2.0, 0.6), (far, 5.0, 0.8), (wall, 7.0, 0.01)]
+    net, batch = scene_of([first, [(far, 3.0, 0.2)]])
     found = propose(net, batch, count=8, nms_iou=0.25, objectness=0.5, at_least=1)
     assert found.mask.tolist() == [[True, True], [True, False]]
     assert found.boxes[0, 0, 3].item() == pytest.approx((0.9 * 1.0 + 0.6 * 1.2) / 1.5)

@@ -42,7 +42,7 @@ class CoarseMatcher(nn.Module):
 
 
 def coarse_scores(similarity: Tensor, sentence_class: Tensor, proposal_class: Tensor, mask: Tensor) -> Tensor:
-    """0.5 softmax(similarity) + softmax over proposals of their logit for the sentence's class + cosine of class logits.
+    """0.5 softmax(similarity) + softmax over proposals of the logit of the sentence's class + cosine of class logits.
 
     Args:
         similarity: (Q, N) of each sentence and the proposals of its scene.
@@ -61,7 +61,7 @@ def coarse_scores(similarity: Tensor, sentence_class: Tensor, proposal_class: Te
 
 
 def mil_nce(similarity: Tensor, scene: Tensor, mask: Tensor) -> Tensor:
-    """MIL-NCE (Miech et al., CVPR 2020, eq. 1): the share that a sentence's own scene has in the sum of
+    """MIL-NCE (Miech et al., CVPR 2020): the share that a sentence's own scene has in the sum of
     exp(similarity) over the proposals of all scenes, minus its log, mean over sentences.
 
     Args:
@@ -81,8 +81,8 @@ def sentence_classes(texts: Sequence[str], classes: Sequence[str]) -> Tensor:
 
 
 def class_loss(logits: Tensor, allowed: Tensor) -> Tensor:
-    """Cross-entropy of class logits (Q, K) where several classes may be meant, ``allowed`` (Q, K) bool: minus the log of
-    their share, mean over the sentences that allow one."""
+    """Cross-entropy of class logits (Q, K) where several classes may be meant, ``allowed`` (Q, K) bool: minus the log
+    of their share, mean over the sentences that allow one."""
     known = allowed.any(1)
     if not bool(known.any()):
         return logits.sum() * 0.0

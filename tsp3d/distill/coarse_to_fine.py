@@ -1,10 +1,13 @@
 """Training without the sentences' boxes, after "Distilling Coarse-to-Fine Semantic Matching Knowledge for Weakly
 Supervised 3D Visual Grounding" (Wang et al., ICCV 2023, "WS-3DVG").
 
-What is weak: of a sentence only the scene that it belongs to is known. The boxes and classes of the scenes' objects have
-trained the frozen proposer, on detection alone, and may have trained the weights that the student starts from; no box
-of an object is seen in this training itself. The class that a sentence asks for is parsed from its words;
+What is weak: of a sentence only the scene that it belongs to is known. The boxes and classes of the scenes' objects
+have trained the frozen proposer, on detection alone, and may have trained the weights that the student starts from; no
+box of an object is seen in this training itself. The class that a sentence asks for is parsed from its words;
 ``sentence_class=annotated`` takes that of the annotated object instead, as the paper does.
+
+Unlike the paper's, the student has no proposals: it is the single-stage network as it is, whose voxels, boxes, pruning
+and completion learn from the candidates, so that nothing is added at inference.
 """
 
 from __future__ import annotations
@@ -102,6 +105,7 @@ class CoarseToFine(Method):
     config_type = CoarseToFineConfig
     config: CoarseToFineConfig
     steps: Tensor
+    reward: Tensor
 
     def __init__(self, config: CoarseToFineConfig, student: GroundingNet) -> None:
         super().__init__(config, student)
@@ -191,8 +195,10 @@ class CoarseToFine(Method):
         """Proposals of the own scene by the numbers that a sentence of another scene has chosen; what the steps learn
         stays."""
         donor = other_sentences(batch)
-        count = taught.proposals.mask.sum(1)[batch.text_scene][:, None]
-        return replace(taught, rows=taught.rows[donor] % count, valid=taught.valid[donor])
+        mask = taught.proposals.mask[batch.text_scene]  # (Q, N)
+        numbered = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        rows = numbered.gather(1, taught.rows[donor] % mask.sum(1, keepdim=True))
+        return replace(taught, rows=rows, valid=taught.valid[donor])
 
     # ---- the student
 
@@ -242,7 +248,7 @@ def blind(batch: GroundingBatch, keep_class: bool = False) -> GroundingBatch:
     """
     kept = [q for q, meta in enumerate(batch.meta) if meta.get("kind", "sentence") == "sentence"]
     if not kept:
-        raise ValueError("coarse-to-fine needs sentences, and a step has none: set data.sentences_per_scene to 1 or more")
+        raise ValueError("coarse-to-fine needs sentences, and a step has none: set data.sentences_per_scene=1 or more")
     scene = batch.text_scene[kept]
     meta: list[dict] = [{} for _ in kept]
     if keep_class:
@@ -259,8 +265,8 @@ def blind(batch: GroundingBatch, keep_class: bool = False) -> GroundingBatch:
 
 
 def reward_loss(out: HeadOutput, boxes: Tensor, valid: Tensor, reward: Tensor) -> Tensor:
-    """Sum over candidates of reward times minus log of the student's probability, over how many rewards there are (WS-3DVG,
-    section 3.3), mean over sentences.
+    """Sum over candidates of reward times minus log of the student's probability, over how many rewards there are (as
+    WS-3DVG distils), mean over sentences.
 
     A candidate's probability is the share of the voxels in the sentence's softmax that lie in its box, or whose box
     overlaps it. One without voxels teaches nothing.

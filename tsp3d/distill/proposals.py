@@ -51,11 +51,12 @@ def load_proposer(run: str | Path) -> GroundingNet:
         ValueError: not the folder of such a run.
     """
     folder = Path(run)
-    config, weights, settings = (folder / name for name in ("export/config.json", "averaged.safetensors", "config.yaml"))
+    parts = "export/config.json", "averaged.safetensors", "config.yaml"
+    config, weights, settings = (folder / name for name in parts)
     if not run or not (config.is_file() and weights.is_file() and settings.is_file()):
         raise ValueError(
-            f"distill.proposer={run} is not the folder of a run: train one on objects alone "
-            "(tools/train.py --config configs/train/tiny-detection.yaml) and name it, distill.proposer=runs/tiny-detection"
+            f"distill.proposer={run} is not the folder of a run: train one on objects alone (tools/train.py --config "
+            "configs/train/tiny-detection.yaml) and name it, distill.proposer=runs/tiny-detection"
         )
     stage = OmegaConf.select(OmegaConf.load(settings), "stage")
     if stage != "detection":

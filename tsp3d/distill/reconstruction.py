@@ -1,4 +1,4 @@
-"""The fine step of WS-3DVG (Wang et al., ICCV 2023): the object from which a sentence can be rebuilt is the one meant."""
+"""The fine step of WS-3DVG (Wang et al., ICCV 2023): a sentence is rebuilt best from the object that it means."""
 
 from __future__ import annotations
 
