@@ -15,7 +15,6 @@ from tsp3d import sparse
 from tsp3d.models.config import load_model_config
 from tsp3d.models.net import GroundingNet
 from tsp3d.sparse import SparseTensor
-from tsp3d.training.checkpoint import load_weights
 
 if TYPE_CHECKING:
     from tsp3d.data.collate import GroundingBatch
@@ -50,6 +49,8 @@ def load_proposer(run: str | Path) -> GroundingNet:
     Raises:
         ValueError: not the folder of such a run.
     """
+    from tsp3d.training.checkpoint import load_weights  # needs accelerate, which inference does without
+
     folder = Path(run)
     parts = "export/config.json", "averaged.safetensors", "config.yaml"
     config, weights, settings = (folder / name for name in parts)
