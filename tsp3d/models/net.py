@@ -226,6 +226,16 @@ class GroundingNet(nn.Module):
         losses["total"] = torch.stack(list(losses.values())).sum()
         return losses
 
+    def detections(self, batch: GroundingBatch) -> tuple[list[SparseTensor], Tensor, Tensor, Tensor]:
+        """What the auxiliary heads see in scenes, without a sentence.
+
+        Returns:
+            Voxel features of levels 0, 1, 2, and of the N voxels of level 0 what :meth:`AuxiliaryHeads.detect` gives.
+        """
+        assert self.auxiliary is not None
+        levels = self._levels(self._voxelize(batch.xyz, batch.rgb, batch.batch, len(batch.boxes))[0])
+        return levels, *self.auxiliary.detect(levels[0], self._prompts()[0], self.config.voxel_size)
+
     def _prompts(self) -> tuple[Tensor, Tensor]:
         config = self.config.auxiliary
         sentence = self._text(config.classes + config.colors).sentence
