@@ -15,7 +15,7 @@ from tsp3d.distill.coarse_to_fine import CoarseToFineConfig
 from tsp3d.distill.methods import load_distill_config
 from tsp3d.distill.proposal_eval import evaluate_proposals
 from tsp3d.distill.proposals import load_proposer
-from tsp3d.grounder import pick_device
+from tsp3d.pretrained import pick_device
 
 
 @dataclass
