@@ -130,8 +130,9 @@ def worst_error(found: list[Tensor], truth: list[Tensor]) -> float:
 
 def check(peer: Peer, work: Work, truth: list[Tensor], backward: bool) -> tuple[Entry, Layers | None]:
     """How a peer does, and its layers if it is right."""
-    # Gradients of 29 layers in float16 are off by a third of the largest, for the plain reference as for us.
-    parts = slice(2) if work.deep and work.precision != "float32" else slice(None)
+    # Rounding switches ReLUs, so that gradients of 29 layers are off by 3 % of the largest in float32 and by a third in
+    # float16, for the plain reference as for us. Those of single layers are compared.
+    parts = slice(2) if work.deep else slice(None)
     entry = Entry("ok", peer.version(), peer.note if work.coords.device.type == "cpu" else "")
     try:
         own = work.layers(peer)

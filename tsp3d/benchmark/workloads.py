@@ -54,7 +54,7 @@ class Work(ABC):
     levels: int
     """How often the output is halved."""
     deep = False
-    """Whether rounding switches ReLUs on the way, so that gradients compare in float32 only."""
+    """Whether rounding switches ReLUs on the way, so that gradients do not compare."""
 
     def __init__(
         self, coords: Tensor, channels: int, weights: dict[str, Tensor], precision: str = "float32", seed: int = 0
