@@ -20,6 +20,10 @@ one() {  # METHOD CONTROL SEED SHARE
         born-again-ema) method=(--distill born-again) changes=(distill.teacher=ema) ;;
         born-again) method=(--distill born-again) changes=("distill.teacher=${TEACHER:-tsp3d-tiny}") ;;
         large-to-tiny) method=(--distill large-to-tiny) changes=("distill.teacher=$large") ;;
+        coarse-to-fine) method=(--distill coarse-to-fine) changes=("distill.proposer=${PROPOSER:-$init}") ;;
+        coarse-to-fine-*)
+            method=(--distill coarse-to-fine)
+            changes=("distill.proposer=${PROPOSER:-$init}" "distill.ranking=${1#coarse-to-fine-}") ;;
         *) method=(--distill "$1") ;;
     esac
     [ "$2" = none ] || changes+=("distill.control=$2")
