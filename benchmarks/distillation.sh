@@ -4,6 +4,7 @@
 #   benchmarks/distillation.sh DATA INIT OUT [STEPS] [LARGE]
 # INIT: weights that all start from, their head left out. LARGE: weights folder of a larger teacher; without it
 # "large-to-tiny" is left out. "lar" needs pip install tsp3d[views], and time for its views (configs/distill/lar.yaml).
+# "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
 # By the environment: METHODS, SEEDS, SHARES, TEACHER (of "born-again"), SCENES and QUERIES (of the validation; 0 for
 # all), TRAIN (more key=value).
 set -euo pipefail
