@@ -62,6 +62,8 @@ def main(
         result = train(settings, net, scenes, val_scenes, resume, teaching=teaching)
     except (ImportError, OSError, ValueError, ProcessLost) as error:
         raise SystemExit(f"train: {error}") from error
+    if torch.distributed.is_initialized():  # its threads must not outlive the interpreter
+        torch.distributed.destroy_process_group()
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
 
 

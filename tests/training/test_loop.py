@@ -276,3 +276,4 @@ if __name__ == "__main__":
     trained, _ = run(settings(data_folder, out_folder), again, at if rank == 1 else 0)
     state = {name: value.contiguous() for name, value in trained.state_dict().items()}
     save_file(state, out_folder / f"rank{rank}.safetensors")
+    torch.distributed.destroy_process_group()  # its threads must not outlive the interpreter
