@@ -22,6 +22,7 @@ from tsp3d.files import write_text
 from tsp3d.models.config import CalibrationConfig
 from tsp3d.models.net import GroundingNet
 from tsp3d.pretrained import find_weights, pick_device
+from tsp3d.request import check_share
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Args:
     """At most this many scenes, at even distances; 0 for all."""
     queries: int = 0
     """At most this many sentences of each scene; 0 for all."""
+    min_presence: float | None = None
+    """Take this threshold of presence (0 to 1) instead of the one with the best F1."""
     device: str = "auto"
     """auto, cpu or cuda."""
 
@@ -56,6 +59,9 @@ def main(args: Args) -> None:
         chosen = spread(len(scenes), args.limit)
         halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
         calibration = fit(halves[0])
+        if args.min_presence is not None:
+            check_share("min_presence", args.min_presence)
+            calibration.min_presence = args.min_presence
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"calibrate: {error}") from error
     calibration.fitted_on = f"{args.dataset} {args.data} {args.split}, {len(halves[0])} sentences"

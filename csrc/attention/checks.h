@@ -3,13 +3,8 @@
 
 #include <cmath>
 
+#include "../common/anywhere.h"
 #include "op.h"
-
-#ifdef __CUDACC__
-#define TSP3D_ANYWHERE __host__ __device__ inline
-#else
-#define TSP3D_ANYWHERE inline
-#endif
 
 namespace tsp3d {
 

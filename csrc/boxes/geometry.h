@@ -4,11 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define TSP3D_ANYWHERE __host__ __device__ inline
-#else
-#define TSP3D_ANYWHERE inline
-#endif
+#include "../common/anywhere.h"
 
 namespace tsp3d {
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -52,3 +54,9 @@ def several_boxes(boxes: Tensor, scores: Tensor, share: float, nms_iou: float) -
         (scores >= share * scores.max()).nonzero().squeeze(1) if len(scores) else boxes.new_zeros(0, dtype=torch.long)
     )
     return rows[sparse.nms_3d(boxes[rows], scores[rows], nms_iou)]
+
+
+def logit_of(p: float) -> float:
+    """log(p / (1 - p)), finite for every p in 0..1."""
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))

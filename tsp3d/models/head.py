@@ -6,7 +6,6 @@ to one.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +18,7 @@ from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import ConvNorm, conv_norm
 
 from .config import ModelConfig
+from .decode import logit_of
 from .fusion import FusionStack, PositionEmbedding, Product
 from .pruning import features_at, inference_mask, positions, scattered_scores, scores_at, top_mask
 from .spatial import Place
@@ -121,7 +121,7 @@ class GroundingHead(nn.Module):
             self.com_cls = nn.Conv1d(dim, 1, 1)
             assert self.com_cls.bias is not None
             nn.init.constant_(
-                self.com_cls.bias, _logit(0.05)
+                self.com_cls.bias, logit_of(0.05)
             )  # below the threshold: nothing is added before it is learnt
         self.refine = nn.Linear(dim, dim) if config.completion.enabled and config.completion.refine else None
         if self.refine is not None:
@@ -135,7 +135,7 @@ class GroundingHead(nn.Module):
         nn.init.normal_(self.cls_conv.kernel, std=0.01)
         nn.init.normal_(self.bbox_conv.kernel, std=0.01)
         assert self.cls_conv.bias is not None
-        nn.init.constant_(self.cls_conv.bias, _logit(config.head.prior))
+        nn.init.constant_(self.cls_conv.bias, logit_of(config.head.prior))
 
     @property
     def _half(self) -> bool:
@@ -338,7 +338,3 @@ class GroundingHead(nn.Module):
 
 def _block(dim: int) -> ConvNorm:
     return ConvNorm(snn.Conv3d(dim, dim, 3), snn.BatchNorm(dim))
-
-
-def _logit(p: float) -> float:
-    return math.log(p / (1 - p))

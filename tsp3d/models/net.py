@@ -23,7 +23,7 @@ from .answers import answer_losses
 from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip, level_rows
 from .config import ModelConfig, load_model_config
-from .decode import best_boxes, several_boxes
+from .decode import best_boxes, logit_of, several_boxes
 from .head import GroundingHead, HeadOutput
 from .mask import MaskHead, MaskScene
 from .presence import PresenceHead
@@ -176,7 +176,7 @@ class GroundingNet(nn.Module):
             vote = self.config.head.vote_iou
             boxes, scores, kept = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
             best = float(scores.max()) if len(scores) else 0.0
-            logit = presence[q] if presence is not None else _logit(best)
+            logit = presence[q] if presence is not None else logit_of(best)
             trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
             results.append(RawGrounding(boxes, scores, out.fused[rows[kept]], self._present(logit), trace))
         return results
@@ -357,8 +357,3 @@ class GroundingNet(nn.Module):
                 f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
         return net.to(device).eval()
-
-
-def _logit(p: float) -> float:
-    p = min(max(p, 1e-6), 1 - 1e-6)
-    return math.log(p / (1 - p))

@@ -31,12 +31,13 @@ def conv_norm(
     In evaluation mode and without gradients the norm's averages are folded into the convolution's weight, once for as
     long as neither changes.
     """
-    if not _at_inference(conv, norm, x):
+    parts = _parts(conv, norm)
+    if not _at_inference(conv, norm, x, parts):
         out = norm(conv(x, *like))
         feats = out.feats if residual is None else out.feats + residual
         return out.replace(feats.relu() if relu else feats)
     conv.check(x)
-    weight, bias = _folded(conv, norm)
+    weight, bias = _folded(conv, norm, parts)
     target, m = conv.places(x, *like)
     weight = weight[None] if m is not None and weight.ndim == 2 else weight
     if m is not None and not x.feats.is_cuda:
@@ -99,7 +100,7 @@ def _parts(conv: Convolution, norm: BatchNorm) -> list[Tensor]:
     return [part for part in parts if part is not None]
 
 
-def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor) -> bool:
+def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor, parts: list[Tensor]) -> bool:
     return not (
         torch.is_grad_enabled()
         or norm.training
@@ -109,25 +110,22 @@ def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor) -> bool:
         or x.dtype not in (torch.float32, torch.float64)
         or conv._forward_hooks
         or norm._forward_hooks
-        or any(part.is_inference() or part.dtype != x.dtype for part in _parts(conv, norm))
+        or any(part.is_inference() or part.dtype != x.dtype for part in parts)
     )
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _folded(conv: Convolution, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+def _folded(conv: Convolution, norm: BatchNorm, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Weight like ``conv.kernel`` and bias (Cout,)."""
     reduced = conv.inference_dtype if conv.kernel.dtype == torch.float32 and conv.kernel.device.type == "cpu" else None
-    versions = (reduced, *((part.data_ptr(), part._version) for part in _parts(conv, norm)))
+    versions = (reduced, *((part.data_ptr(), part._version) for part in parts))
     found = _FOLDED.get(conv)
     if found is None or found[0] != versions:
-        bn = norm.bn
-        assert bn.running_mean is not None and bn.running_var is not None
-        scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-        mean = bn.running_mean if conv.bias is None else bn.running_mean - conv.bias[0]
+        scale, shift = norm.scale_and_shift()
         weight = conv.kernel * scale
         if reduced is not None and weight.ndim == 3:  # what visits one voxel alone is torch's own product
             weight = weight.to(reduced)
-        found = (versions, weight, bn.bias - mean * scale)
+        found = (versions, weight, shift if conv.bias is None else shift + conv.bias[0] * scale)
         _FOLDED[conv] = found
     return found[1], found[2]

@@ -190,14 +190,20 @@ class BatchNorm(nn.Module):
         super().__init__()
         self.bn = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
 
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What evaluation multiplies by and adds, (C,) each, from the running averages."""
+        bn = self.bn
+        assert bn.running_mean is not None and bn.running_var is not None
+        scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+        return scale, bn.bias - bn.running_mean * scale
+
     def forward(self, x: SparseTensor) -> SparseTensor:
         bn, rows = self.bn, x.coordinate_set.rows
         if torch.compiler.is_dynamo_compiling():
             # A trace does not know how many rows there are, and PyTorch's batch norm asks whether there are any.
             if not self.training:
-                assert bn.running_mean is not None and bn.running_var is not None
-                scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-                return x.replace((x.feats * scale + (bn.bias - bn.running_mean * scale)).to(x.dtype))
+                scale, shift = self.scale_and_shift()
+                return x.replace((x.feats * scale + shift).to(x.dtype))
             torch._check(rows >= 2)
         if not self.training or rows >= 2:
             return x.replace(bn(x.feats))
