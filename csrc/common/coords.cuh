@@ -75,12 +75,18 @@ struct DevicePacking {
   }
 };
 
-// RuntimeError, in the words of keys.h, where keys of these bounds do not fit.
-inline void check_bounds(const int64_t* bounds) {
+// How many distinct keys there are, which the device has counted in `total`; waits once for that and for the bounds (8
+// numbers, low then high) that the keys were packed by. RuntimeError, in the words of keys.h, where keys do not fit.
+inline int64_t count_within_bounds(const Stream& stream, const Tensor& like, const int64_t* bounds, const int64_t* total) {
+  Tensor numbers = make<int64_t>(like, {9});
+  int64_t* d = mutable_data<int64_t>(numbers);
+  for_each(stream, 9, [=] __device__(int64_t i) { d[i] = i < 8 ? bounds[i] : *total; });
+  const auto known = read_back<9>(stream, data<int64_t>(numbers));
   Bounds host;
-  std::copy(bounds, bounds + 4, host.low);
-  std::copy(bounds + 4, bounds + 8, host.high);
+  std::copy(known.data(), known.data() + 4, host.low);
+  std::copy(known.data() + 4, known.data() + 8, host.high);
   Packing packing(host);
+  return known[8];
 }
 
 }  // namespace tsp3d

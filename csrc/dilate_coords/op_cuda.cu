@@ -30,14 +30,8 @@ Tensor dilate_coords(const Tensor& coords_, const std::vector<int64_t>& kernel_s
   sort_pairs(stream, keys, sorted, rows, sorted_rows, 63);
   const int64_t* s = data<int64_t>(sorted);
   const Ranking ranking(stream, coords, candidates, [=] __device__(int64_t i) { return i == 0 || s[i] != s[i - 1]; });
-  const int64_t* total = ranking.total();
-  Tensor numbers = make<int64_t>(coords, {9});
-  int64_t* d = mutable_data<int64_t>(numbers);
-  for_each(stream, 9, [=] __device__(int64_t i) { d[i] = i < 8 ? b[i] : *total; });
-  const auto known = read_back<9>(stream, data<int64_t>(numbers));
-  check_bounds(known.data());
-
-  Tensor result = make<int32_t>(coords, {known[8], 4});
+  const int64_t cells = count_within_bounds(stream, coords, b, ranking.total());
+  Tensor result = make<int32_t>(coords, {cells, 4});
   int32_t* out = mutable_data<int32_t>(result);
   ranking.write([=] __device__(int64_t i, int64_t rank, bool first) {
     if (first) DevicePacking(b).coords(s[i], out + 4 * rank);

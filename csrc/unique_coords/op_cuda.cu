@@ -40,14 +40,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, 
   sort_pairs(stream, keys, sorted, rows, order, 63);
   const int64_t *s = data<int64_t>(sorted), *ord = data<int64_t>(order);
   const Ranking ranking(stream, coords, n, [=] __device__(int64_t i) { return i == 0 || s[i] != s[i - 1]; });
-  const int64_t* total = ranking.total();
-  Tensor numbers = make<int64_t>(coords, {9});
-  int64_t* d = mutable_data<int64_t>(numbers);
-  for_each(stream, 9, [=] __device__(int64_t i) { d[i] = i < 8 ? b[i] : *total; });
-  const auto known = read_back<9>(stream, data<int64_t>(numbers));
-  check_bounds(known.data());
-
-  const int64_t cells = known[8];
+  const int64_t cells = count_within_bounds(stream, coords, b, ranking.total());
   Tensor unique = make<int32_t>(coords, {cells, 4}), starts = make<int64_t>(coords, {cells + 1});
   int32_t* u = mutable_data<int32_t>(unique);
   int64_t *inv = mutable_data<int64_t>(inverse), *st = mutable_data<int64_t>(starts);
