@@ -17,11 +17,11 @@ from rich.markdown import Markdown
 from rich.progress import track
 
 from tsp3d.data.datasets import Kind, open_dataset
-from tsp3d.evaluation import evaluate_grounding, evaluate_multi, measure_speed, write_report
+from tsp3d.evaluation import evaluate_grounding, evaluate_multi, measure_speed, prediction_rule, write_report
 from tsp3d.evaluation.protocols import spread
 from tsp3d.evaluation.report import tables
 from tsp3d.models.net import GroundingNet
-from tsp3d.pretrained import find_weights, pick_device
+from tsp3d.pretrained import find_weights, pick_device, set_precision
 
 
 @dataclass
@@ -61,13 +61,16 @@ class Args:
     """Scenes that speed is measured on; 0 for no timing."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    precision: str = "float32"
+    """float32, or bfloat16 on a CPU with AVX-512 BF16."""
 
 
 def main(args: Args) -> None:
     """Evaluate, report, print the table."""
     try:
-        device = str(pick_device(args.device))
+        device = pick_device(args.device)
         net = GroundingNet.from_pretrained(find_weights(args.model), device)
+        set_precision(net, args.precision, device)
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"evaluate: {error}") from error
@@ -77,9 +80,7 @@ def main(args: Args) -> None:
         "points": args.points, "color": not args.no_color, "device": device,
     }  # fmt: skip
     if args.dataset in ("multi3drefer", "synth-multi"):
-        rule: dict[str, Any] = {"min_score": net.config.head.min_score if args.min_score is None else args.min_score}
-        if args.min_score is None and net.config.calibration.fitted_on:
-            rule = {"min_score": 0.0, "min_presence": net.config.calibration.min_presence, "several": True}
+        rule = prediction_rule(net.config, args.min_score)
         result = evaluate_multi(net, scenes, top_k=max(16, args.top_k), **rule, **common)
         result.info |= rule
     else:
@@ -88,7 +89,7 @@ def main(args: Args) -> None:
     if args.timing:
         result.timings = measure_speed(net, scenes, scenes=args.timing, points=args.points, device=device)
     result.info |= {
-        "model": args.model, "color": not args.no_color,
+        "model": args.model, "color": not args.no_color, "precision": args.precision,
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip

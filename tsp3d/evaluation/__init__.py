@@ -1,7 +1,7 @@
 """Measures, protocols and reports."""
 
 from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou, f1_at
-from tsp3d.evaluation.multi import MultiTargetF1, evaluate_multi
+from tsp3d.evaluation.multi import MultiTargetF1, evaluate_multi, prediction_rule
 from tsp3d.evaluation.protocols import Evaluation, evaluate_grounding, measure_speed
 from tsp3d.evaluation.report import markdown, write_report
 
@@ -16,5 +16,6 @@ __all__ = [
     "f1_at",
     "markdown",
     "measure_speed",
+    "prediction_rule",
     "write_report",
 ]

@@ -17,6 +17,7 @@ from torchmetrics import Metric
 from tsp3d.data.sample import Query, SceneSample
 from tsp3d.evaluation.metrics import THRESHOLDS, CalibrationError, box_iou, f1_at
 from tsp3d.evaluation.protocols import Evaluation, GroundingModel, SceneSource, ground_scenes
+from tsp3d.models.config import ModelConfig
 
 KINDS: tuple[str, ...] = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
 
@@ -98,6 +99,15 @@ def evaluate_multi(
         for row in done:
             calibration.update(row["scores"], row["matched_iou"])
     return Evaluation(metric.compute(), calibration.compute(), rows)
+
+
+def prediction_rule(config: ModelConfig, min_score: float | None = None) -> dict[str, Any]:
+    """What a model predicts, as arguments of :func:`evaluate_multi`: boxes from ``min_score`` on; unless that is given,
+    by its calibration, or where it has none from its own threshold on.
+    """
+    if min_score is None and config.calibration.fitted_on:
+        return {"min_score": 0.0, "min_presence": config.calibration.min_presence, "several": True}
+    return {"min_score": config.head.min_score if min_score is None else min_score}
 
 
 def matched_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
