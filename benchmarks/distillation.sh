@@ -5,8 +5,8 @@
 # INIT: weights that all start from, their head left out. LARGE: weights folder of a larger teacher; without it
 # "large-to-tiny" is left out. "lar" needs pip install tsp3d[views], and time for its views (configs/distill/lar.yaml).
 # "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
-# By the environment: METHODS, SEEDS, SHARES, TEACHER (of "born-again"), SCENES and QUERIES (of the validation; 0 for
-# all), TRAIN (more key=value).
+# By the environment: METHODS, CONTROLS, SEEDS, SHARES, TEACHER (of "born-again"), SCENES and QUERIES (of the validation;
+# 0 for all), TRAIN (more key=value).
 set -euo pipefail
 data=$1 init=$2 out=$3 steps=${4:-400} large=${5:-}
 methods=${METHODS:-born-again born-again-ema head lar${large:+ large-to-tiny}}
@@ -21,10 +21,10 @@ one() {  # METHOD CONTROL SEED SHARE
         born-again-ema) method=(--distill born-again) changes=(distill.teacher=ema) ;;
         born-again) method=(--distill born-again) changes=("distill.teacher=${TEACHER:-tsp3d-tiny}") ;;
         large-to-tiny) method=(--distill large-to-tiny) changes=("distill.teacher=$large") ;;
-        coarse-to-fine) method=(--distill coarse-to-fine) changes=("distill.proposer=${PROPOSER:-$init}") ;;
-        coarse-to-fine-*)
+        coarse-to-fine*)
             method=(--distill coarse-to-fine)
-            changes=("distill.proposer=${PROPOSER:-$init}" "distill.ranking=${1#coarse-to-fine-}") ;;
+            changes=("distill.proposer=${PROPOSER:-$init}" "distill.all_steps=$((steps / 2))")
+            [ "$1" = coarse-to-fine ] || changes+=("distill.ranking=${1#coarse-to-fine-}") ;;
         *) method=(--distill "$1") ;;
     esac
     [ "$2" = none ] || changes+=("distill.control=$2")
@@ -43,7 +43,7 @@ for seed in ${SEEDS:-0 1 2}; do
     for share in ${SHARES:-1 0.1}; do
         echo "student none $seed $share"
         for method in $methods; do
-            for control in none random shuffled; do
+            for control in ${CONTROLS:-none random shuffled}; do
                 echo "$method $control $seed $share"
             done
         done

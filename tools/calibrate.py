@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -58,19 +58,26 @@ def main(args: Args) -> None:
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations)
         chosen = spread(len(scenes), args.limit)
         halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
-        calibration = fit(halves[0])
+        best = calibration = fit(halves[0])
         if args.min_presence is not None:
             check_share("min_presence", args.min_presence)
-            calibration.min_presence = args.min_presence
+            calibration = replace(best, min_presence=args.min_presence)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"calibrate: {error}") from error
     calibration.fitted_on = f"{args.dataset} {args.data} {args.split}, {len(halves[0])} sentences"
     parts = [f"# Calibration\n\n{args.model}, fitted on {calibration.fitted_on}\n"]
     parts.append("".join(f"- {name}: {value}\n" for name, value in asdict(calibration).items()))
-    reports = {"before": measures(halves[1], CalibrationConfig()), "after": measures(halves[1], calibration)}
+    kinds = {
+        "before": CalibrationConfig(),
+        "always": replace(best, min_presence=0.0),
+        "best": best,
+        "after": calibration,
+    }
+    reports = {name: measures(halves[1], kind) for name, kind in kinds.items()}
     for name, report in reports.items():
         error, area = report["presence_calibration_error"], report["presence_auc"]
-        parts.append(f"## {name.capitalize()}, on the other {len(halves[1])} sentences\n")
+        threshold = kinds[name].min_presence
+        parts.append(f"## {name.capitalize()}: min_presence {threshold:.2f}, on the other {len(halves[1])} sentences\n")
         parts.append(f"Presence: expected calibration error {error:.3f}, area under the ROC curve {area:.3f}\n")
         parts.append(groups_table(report["groups"]))
     if args.out.resolve() != folder.resolve():
