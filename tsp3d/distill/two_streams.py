@@ -107,6 +107,7 @@ class TwoStreams:
         """As :meth:`GroundingNet.masks`."""
         return self.net.masks(scene.encoded, raw, which)
 
+    @torch.inference_mode()
     def logits(self, scene: VisibleScene, boxes: Tensor, words: Tensor) -> Tensor:
         """What the 2D stream thinks of boxes (k, 6), at least one, and a sentence's words (T, C): (k,)."""
         seen = iter_object_views(scene.xyz, scene.rgb, boxes.cpu(), self.views, radius=scene.radius)
