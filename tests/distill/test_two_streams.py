@@ -173,9 +173,12 @@ def test_weight_0_is_the_student_alone_and_looks_at_nothing(
     model = both(export, 0.0)
     scene = model.encode(*points(data))
     monkeypatch.delattr(ImageEncoder, "forward")
-    for top_k in (1, 5):
-        pairs = zip(model.ground(scene, TEXTS, top_k), model.net.ground(scene.encoded, TEXTS, top_k), strict=True)
-        for own, raw in pairs:
+    for top_k, several in ((1, False), (5, False), (20, False), (5, True)):
+        answers = (
+            model.ground(scene, TEXTS, top_k, several=several),
+            model.net.ground(scene.encoded, TEXTS, top_k, several=several),
+        )
+        for own, raw in zip(*answers, strict=True):
             assert own.boxes.equal(raw.boxes) and own.scores.equal(raw.scores) and own.presence == raw.presence
 
 

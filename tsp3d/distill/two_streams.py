@@ -46,8 +46,8 @@ class TwoStreams:
     Args:
         net: in evaluation mode.
         stream, encoder, views: as :func:`tsp3d.distill.view_stream.load_stream` gives them.
-        weight: of the 2D stream, see :func:`rank_anew`. With 0 the network answers alone.
-        candidates: boxes of a sentence that are looked at. No answer has more.
+        weight: of the 2D stream, see :func:`rank_anew`. With 0 the network answers alone, as it would without.
+        candidates: boxes of a sentence that are looked at; otherwise no answer has more.
 
     Raises:
         UserError: a weight below 0, or a stream that reads words of another width than the network's.
@@ -93,10 +93,10 @@ class TwoStreams:
         Raises:
             UserError: ``several``: the 2D stream tells the one object that is meant from others.
         """
+        if self.weight == 0 or not texts:
+            return self.net.ground(scene.encoded, texts, top_k, several=several)
         if several:
             raise UserError("the 2D stream chooses one object, not several: leave the one or the other out")
-        if self.weight == 0 or not texts:
-            return self.net.ground(scene.encoded, texts, min(top_k, self.candidates))
         found = self.net.ground(scene.encoded, texts, self.candidates)
         # One by one: neither padding nor other sentences then change an answer, and boxes are too seldom the same for
         # several sentences for views to be kept (1 of 768 within 1 cm, on generated rooms).
