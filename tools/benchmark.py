@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from tsp3d.benchmark import engine, libraries, model, report, scale
 from tsp3d.io.errors import UserError
-from tsp3d.pretrained import pick_device
+from tsp3d.pretrained import load_network, pick_device
 
 
 @dataclass(kw_only=True)
@@ -81,7 +81,7 @@ def main(options: Engine | Model | Scale) -> int:
                     options.blocks,
                 ))  # fmt: skip
             elif isinstance(options, Model):
-                net = model.load(options.model, device, options.precision)
+                net = load_network(options.model, device, options.precision)
                 times = model.time_model(net, options.points, options.rooms, options.rounds)
                 result = report.of_model(options.model, times)
             else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
@@ -17,11 +16,12 @@ from rich.markdown import Markdown
 from rich.progress import track
 
 from tsp3d.data.datasets import Kind, open_dataset
-from tsp3d.evaluation import evaluate_grounding, evaluate_multi, measure_speed, prediction_rule, write_report
+from tsp3d.distill.two_streams import TwoStreams
+from tsp3d.evaluation import evaluate_dataset, measure_speed, write_report
 from tsp3d.evaluation.protocols import spread
 from tsp3d.evaluation.report import tables
-from tsp3d.models.net import GroundingNet
-from tsp3d.pretrained import find_weights, pick_device, set_precision
+from tsp3d.io import UserError
+from tsp3d.pretrained import load_network, pick_device
 
 
 @dataclass
@@ -59,6 +59,8 @@ class Args:
     """Evaluate the scans without their colour."""
     timing: int = 8
     """Scenes that speed is measured on; 0 for no timing."""
+    two_streams: float = 0.0
+    """Weight of the 2D stream that a run with distill=lar distill.keep=true left in the model's folder; 0 drops it."""
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: str = "float32"
@@ -69,27 +71,24 @@ def main(args: Args) -> None:
     """Evaluate, report, print the table."""
     try:
         device = pick_device(args.device)
-        net = GroundingNet.from_pretrained(find_weights(args.model), device)
-        set_precision(net, args.precision, device)
+        net = load_network(args.model, device, args.precision)
+        model = TwoStreams.from_pretrained(net, args.model, args.two_streams) if args.two_streams else net
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"evaluate: {error}") from error
     chosen = spread(len(scenes), args.limit)
-    common: dict[str, Any] = {
-        "scenes": track(chosen, "scenes", transient=True), "queries_per_scene": args.queries, "batch": args.batch,
-        "points": args.points, "color": not args.no_color, "device": device,
-    }  # fmt: skip
-    if args.dataset in ("multi3drefer", "synth-multi"):
-        rule = prediction_rule(net.config, args.min_score)
-        result = evaluate_multi(net, scenes, top_k=max(16, args.top_k), **rule, **common)
-        result.info |= rule
-    else:
-        result = evaluate_grounding(net, scenes, top_k=args.top_k, **common)
-    result.dataset = args.dataset
-    if args.timing:
-        result.timings = measure_speed(net, scenes, scenes=args.timing, points=args.points, device=device)
+    try:
+        result = evaluate_dataset(
+            model, scenes, args.dataset, top_k=args.top_k, min_score=args.min_score, points=args.points, device=device,
+            scenes=track(chosen, "scenes", transient=True), queries_per_scene=args.queries, batch=args.batch,
+            color=not args.no_color,
+        )  # fmt: skip
+        if args.timing:
+            result.timings = measure_speed(model, scenes, scenes=args.timing, points=args.points, device=device)
+    except UserError as error:
+        raise SystemExit(f"evaluate: {error}") from error
     result.info |= {
-        "model": args.model, "color": not args.no_color, "precision": args.precision,
+        "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip

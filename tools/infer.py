@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 import tsp3d
+from tsp3d.distill.two_streams import TwoStreams
 from tsp3d.results import document, print_table, unique_prefixes, write_json, write_pictures
 
 
@@ -45,6 +46,8 @@ class Options:
     """Leave out boxes below this score (0 to 1); the model's own threshold unless given."""
     min_presence: float | None = None
     """Find nothing where the model thinks less of anything fitting (0 to 1); its own threshold unless given."""
+    two_streams: float = 0.0
+    """Weight of the 2D stream that training has left in the model's folder (distill.keep); 0 drops it."""
     json: str | None = None
     """Write the results to this file, or to standard output for "-"."""
     out: Path | None = None
@@ -62,6 +65,9 @@ def main(options: Options) -> int:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
         paths = tsp3d.find_scans(options.scan)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision)
+        if options.two_streams:
+            both = TwoStreams.from_pretrained(grounder.network, options.model, options.two_streams)  # type: ignore[arg-type]
+            grounder = tsp3d.Grounder(both, f"{options.model}, 2D stream {options.two_streams:g}", grounder.device)
         results = grounder.ground_many(
             paths, options.text, options.top_k, options.min_score, options.up, options.unit, options.min_presence,
             options.several,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from tsp3d.io import UserError
 from tsp3d.io.errors import one_line
+
+if TYPE_CHECKING:
+    from tsp3d.models.net import GroundingNet
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
@@ -56,6 +60,16 @@ def pick_device(name: str) -> torch.device:
             f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or auto"
         )
     return device
+
+
+def load_network(name: str, device: torch.device, precision: str = "float32") -> GroundingNet:
+    """A network by name or folder (:func:`find_weights`), in evaluation mode. Raises UserError where there is none, or
+    no such precision."""
+    from tsp3d.models.net import GroundingNet
+
+    net = GroundingNet.from_pretrained(find_weights(name), device)
+    set_precision(net, precision, device)
+    return net
 
 
 def set_precision(network: torch.nn.Module, precision: str, device: torch.device) -> None:

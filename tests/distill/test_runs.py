@@ -164,6 +164,25 @@ def test_what_is_exported_is_a_student_and_nothing_else(
     GroundingNet.from_pretrained(with_teacher.export)
 
 
+def test_a_run_keeps_its_2d_stream_where_asked(
+    tool: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream that was trained, beside weights that are the same to the byte."""
+    results = [run(tool, settings(data, tmp_path / "plain", steps=2), "lar")[1]]
+    monkeypatch.setitem(RUNS, "lar", (*RUNS["lar"], "keep=true"))
+    results.append(run(tool, settings(data, tmp_path / "kept", steps=2), "lar")[1])
+    plain, kept = (
+        {str(path.relative_to(result.export)): path.read_bytes() for path in result.export.rglob("*.*")}
+        for result in results
+    )
+    own = {"view-stream/config.json", "view-stream/model.safetensors"}
+    assert kept.keys() - plain.keys() == own and not own & plain.keys()
+    assert all(kept[name] == content for name, content in plain.items())
+    state = torch.load(tmp_path / "kept/tiny/checkpoints/step-00000002.pt", weights_only=True)["teaching"]
+    stream = load_file(results[1].export / "view-stream/model.safetensors")
+    assert stream and all(torch.equal(value, state[f"stream.{name}"]) for name, value in stream.items())
+
+
 def test_a_run_goes_on_with_the_method_that_it_began_with(tool: ModuleType, data: Path, tmp_path: Path) -> None:
     config = settings(data, tmp_path)
     run(tool, config, "head", stop_at=1)

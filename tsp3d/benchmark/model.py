@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from tsp3d.benchmark.rooms import room_points
 from tsp3d.benchmark.timing import Timing, clock
 from tsp3d.models.net import GroundingNet
-from tsp3d.pretrained import find_weights, set_precision
 
 SENTENCES = ("the {} chair next to the desk", "the {} lamp on the table", "the {} sofa in front of the window")
 COLORS = ("red", "blue", "green", "brown", "white", "black", "gray", "yellow")
@@ -38,13 +37,6 @@ class ModelTimes:
             "points": self.points, "cold": self.cold.to_json(), "warm": self.warm.to_json(),
             "stages": {name: timing.to_json() for name, timing in self.stages.items()},
         }  # fmt: skip
-
-
-def load(name: str, device: torch.device, precision: str = "float32") -> GroundingNet:
-    """A network by name or folder. Raises UserError where there is none, or no such precision."""
-    net = GroundingNet.from_pretrained(find_weights(name), device)
-    set_precision(net, precision, device)
-    return net
 
 
 def scan(index: int, points: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """What every method that teaches the grounding network has in common.
 
-A method is a module that trains beside the network and is dropped after the last step: nothing of it is exported, and
-the network knows nothing of it. To write one:
+A method is a module that trains beside the network and is dropped after the last step: nothing of it is exported unless
+its ``export`` says so, and the network knows nothing of it. To write one:
 
 1. a dataclass of its settings, derived from :class:`DistillConfig`;
 2. a class derived from :class:`Method`: what it adds to the student are its submodules; ``teach`` gives what the
@@ -17,6 +17,7 @@ the first step; ``batch.scene_ids`` and an object's index within its scene say w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -86,6 +87,10 @@ class Method(nn.Module):
 
     def after_step(self, net: GroundingNet) -> None:
         """Called after each step of the optimiser, for teachers that follow the student."""
+
+    def export(self, folder: Path) -> None:
+        """Called when the student's weights are in ``folder``: the place to write what may be of use beside them, into
+        a folder of its own. Weights of a method are not averaged."""
 
     # ---- what all share
 

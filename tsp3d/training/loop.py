@@ -94,7 +94,7 @@ def train(
         scenes, val_scenes: training data, and data for quick validation (None: no validation).
         resume: continue from the newest checkpoint of ``<out>/<name>``, if there is one.
         on_step: called after each step with the number of steps done.
-        teaching: a distillation method for ``net``, trained beside it and left out of what is exported.
+        teaching: a distillation method for ``net``, trained beside it; its ``export`` says what of it is kept.
 
     Raises:
         FileExistsError: the run has checkpoints and ``resume`` is False.
@@ -180,7 +180,7 @@ def train(
                 on_step(step)
             if config.log.validate_every and step % config.log.validate_every == 0 and accelerator.is_main_process:
                 _validate(config, net, averaged, val_scenes, recorder, step)
-                _export(net, averaged, folder)
+                _export(net, averaged, folder, teaching)
             if time.monotonic() - last_save > 60 * config.log.checkpoint_minutes:
                 save()
                 last_save, saved_step = time.monotonic(), step
@@ -191,7 +191,7 @@ def train(
         if accelerator.is_main_process:
             if finished and config.log.validate_every and step % config.log.validate_every:
                 _validate(config, net, averaged, val_scenes, recorder, step)
-            _export(net, averaged, folder)
+            _export(net, averaged, folder, teaching)
         recorder.say(
             f"{'finished' if finished else 'stopped; --resume continues'} at step {step}, {elapsed / 60:.1f} min"
         )
@@ -250,7 +250,7 @@ def _validate(
         recorder.validation(step, validate(config, net, scenes))
 
 
-def _export(net: nn.Module, averaged: AveragedWeights | None, run: Path) -> None:
+def _export(net: nn.Module, averaged: AveragedWeights | None, run: Path, teaching: Method | None) -> None:
     """Write the averaged weights: ``export`` for use, ``averaged.safetensors`` (training-only parts too) to train on.
 
     ``export`` is written beside its place first, so that a reader finds the old weights or the new ones.
@@ -261,6 +261,8 @@ def _export(net: nn.Module, averaged: AveragedWeights | None, run: Path) -> None
     with _averaged(net, averaged):
         net.save_pretrained(partial)  # type: ignore[operator]
         save_weights(run / "averaged.safetensors", net)
+    if teaching is not None:
+        teaching.export(partial)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
