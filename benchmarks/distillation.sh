@@ -21,6 +21,7 @@ one() {  # METHOD CONTROL SEED SHARE
         born-again-ema) method=(--distill born-again) changes=(distill.teacher=ema) ;;
         born-again) method=(--distill born-again) changes=("distill.teacher=${TEACHER:-tsp3d-tiny}") ;;
         large-to-tiny) method=(--distill large-to-tiny) changes=("distill.teacher=$large") ;;
+        lar) method=(--distill lar) changes=(distill.keep=true) ;;  # for tools/evaluate.py --two-streams
         coarse-to-fine*)
             method=(--distill coarse-to-fine)
             changes=("distill.proposer=${PROPOSER:-$init}" "distill.all_steps=$((steps / 2))")
