@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tsp3d.sparse.linear import linear
+
 from .config import FusionConfig
 from .ragged import RaggedAttention, RaggedPlan
 from .spatial import Place, SpatialAttention
@@ -23,12 +25,11 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, place: Place | None, plan: RaggedPlan) -> Tensor:
         qk = x if place is None else x + place.embedding
+        then = {"dropout": self.dropout, "residual": x, "after": self.norm1}
         if isinstance(self.self_attn, SpatialAttention):
             assert place is not None
-            update = self.self_attn(qk, x, place.xyz, plan)
-        else:
-            update = self.self_attn(qk, qk, x, plan)
-        return self.norm1(x + self.dropout(update))
+            return self.self_attn(qk, x, place.xyz, plan, **then)
+        return self.self_attn(qk, qk, x, plan, **then)
 
 
 class Product(nn.Module):
@@ -46,11 +47,12 @@ class Product(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, a: Tensor, b: Tensor, row: Tensor | None = None) -> Tensor:
-        """a (N, left), b (N, right), or (M, right) with the ``row`` (N,) of each -> (N, dim)."""
-        right = self.right(b)
-        product = self.left(a) * (right if row is None else right[row])
-        return self.out(product.unflatten(1, (-1, self.group)).sum(2) if self.group > 1 else product)
+    def forward(self, a: Tensor, b: Tensor, row: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+        """a (N, left), b (N, right), or (M, right) with the ``row`` (N,) of each -> (N, dim), added to ``residual``."""
+        right = linear(b, self.right)
+        product = linear(a, self.left, factor=right if row is None else right[row])
+        product = product.unflatten(1, (-1, self.group)).sum(2) if self.group > 1 else product
+        return linear(product, self.out, residual=residual)
 
 
 class CrossAttention(nn.Module):
@@ -62,26 +64,32 @@ class CrossAttention(nn.Module):
         self.cross_vl = RaggedAttention(config.dim, config.heads)  # voxels query text
         self.norm_lv, self.norm_lv2 = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.norm_vl, self.norm_vl2 = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
-        self.ffn_lv, self.ffn_vl = _feed_forward(config), _feed_forward(config)
+        self.ffn_lv, self.ffn_vl = FeedForward(config), FeedForward(config)
         self.gate = Product(config.dim, config.dim, config.gate, config.dim) if config.gate else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, voxels: Tensor, place: Place, text: Tensor, plans: FusionPlans) -> tuple[Tensor, Tensor]:
-        to_text = self.cross_lv(text, voxels, voxels, plans.text_voxels)
+        then = {"dropout": self.dropout, "residual": text, "after": self.norm_lv}
+        told = self.cross_lv(text, voxels, voxels, plans.text_voxels, **then)
         to_voxels = self.cross_vl(voxels + place.embedding, text, text, plans.voxels_text)
-        text = self.norm_lv(text + self.dropout(to_text))
-        text = self.norm_lv2(text + self.ffn_lv(text))
         if self.gate is not None:
-            to_voxels = to_voxels + self.gate(voxels, to_voxels)
+            to_voxels = self.gate(voxels, to_voxels, residual=to_voxels)
         voxels = self.norm_vl(voxels + self.dropout(to_voxels))
-        return self.norm_vl2(voxels + self.ffn_vl(voxels)), text
+        return self.ffn_vl(voxels, self.norm_vl2), self.ffn_lv(told, self.norm_lv2)
 
 
-def _feed_forward(config: FusionConfig) -> nn.Sequential:
-    drop = nn.Dropout(config.dropout)
-    return nn.Sequential(
-        nn.Linear(config.dim, config.feedforward), nn.ReLU(), drop, nn.Linear(config.feedforward, config.dim), drop
-    )
+class FeedForward(nn.Sequential):
+    """Two layers, the sum with what goes in, and a layer norm."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        drop = nn.Dropout(config.dropout)
+        up, down = nn.Linear(config.dim, config.feedforward), nn.Linear(config.feedforward, config.dim)
+        super().__init__(up, nn.ReLU(), drop, down, drop)
+
+    def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:  # type: ignore[override]
+        up, _, drop, down, _ = self
+        hidden = linear(x, up, activation="relu", dropout=drop)
+        return linear(hidden, down, dropout=drop, residual=x, after=norm)
 
 
 class FusionLayer(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
+from tsp3d.sparse.linear import layers_of, linear, native
 
 PADDING_BUDGET = 1.15  # padded work over real work that one group may reach before a new one is opened
 
@@ -68,14 +69,10 @@ class RaggedPlan:
             groups.append((len(members), q_index, k_index, mask, q_valid))
         return groups
 
-    def native(self, q: Tensor) -> bool:
-        """Whether our own operators attend, which are faster than padded groups on the CPU, and know no gradients."""
-        return not (q.is_cuda or torch.is_grad_enabled() or torch.compiler.is_compiling())
-
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
         """q (Nq, H, D), k (Nk, H, D), v (Nk, H, E) -> (Nq, H, E); rows without keys get zeros. ``scale``: of the
         logits, by default 1 / sqrt(D). ``dropout``: of the attention weights."""
-        if self.native(q) and not dropout:
+        if native(q) and not dropout:
             return ops.attention(q, k, v, *self.splits, q.shape[2] ** -0.5 if scale is None else scale)
         parts, rows = [], []
         for size, q_index, k_index, mask, q_valid in self.groups:
@@ -145,20 +142,31 @@ class RaggedAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, plan: RaggedPlan) -> Tensor:
-        q, k, v = self._project(query, key, value)
-        split = (self.heads, -1)
-        return self.out_proj(
-            plan.attend(q.unflatten(1, split), k.unflatten(1, split), v.unflatten(1, split)).flatten(1)
-        )
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        plan: RaggedPlan,
+        dropout: nn.Dropout | None = None,
+        residual: Tensor | None = None,
+        after: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """query (Nq, C), key and value (Nk, C) -> (Nq, C); what follows the last projection is that of ``linear``."""
+        attended = plan.attend(*self._project(query, key, value)).flatten(1)
+        return linear(attended, self.out_proj, dropout=dropout, residual=residual, after=after)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """The three projections, in as few products as there are different inputs next to each other."""
+        """The three projections (N, H, C / H), in as few products as there are different inputs next to each other."""
         weight, bias, dim = self.in_proj_weight, self.in_proj_bias, query.shape[1]
         if query is key:
             sizes = [3 * dim] if key is value else [2 * dim, dim]
         else:
             sizes = [dim, 2 * dim] if key is value else [dim, dim, dim]
         inputs = {1: [query], 2: [query, value], 3: [query, key, value]}[len(sizes)]
-        parts = zip(inputs, weight.split(sizes), bias.split(sizes), strict=True)
-        return [out for x, w, b in parts for out in F.linear(x, w, b).split(dim, dim=1)]
+
+        def split() -> list[tuple[Tensor, Tensor]]:
+            return list(zip(weight.split(sizes), bias.split(sizes), strict=True))
+
+        outs = [f(x) for f, x in zip(layers_of(self, query, [weight, bias], split, tuple(sizes)), inputs, strict=True)]
+        return [part for out in outs for part in out.unflatten(1, (-1, self.heads, dim // self.heads)).unbind(1)]

@@ -66,6 +66,11 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         "(Tensor q, Tensor k, Tensor v, Tensor ask, Tensor xyz, Tensor splits) -> Tensor",
         reference.spatial_attention,
     ),
+    "linear": (
+        "(Tensor x, Tensor? before_weight, Tensor? before_bias, Tensor panels, Tensor bias, int activation, "
+        "Tensor? factor, Tensor? residual, Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
+        reference.linear,
+    ),
     "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
     "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
 }
@@ -107,6 +112,7 @@ interpolate = _ops.interpolate
 splat = _ops.splat
 attention = _ops.attention
 spatial_attention = _ops.spatial_attention
+linear = _ops.linear
 box_iou_3d = _ops.box_iou_3d
 nms_3d = _ops.nms_3d
 
@@ -249,6 +255,11 @@ def _(q, k, v, ask, xyz, splits):
     return q.new_empty(q.shape[0], q.shape[1], v.shape[2] + 7)
 
 
+@torch.library.register_fake("tsp3d::linear", lib=_LIBRARY)
+def _(x, before_weight, before_bias, panels, bias, activation, factor, residual, after_weight, after_bias, eps):
+    return x.new_empty(x.shape[0], bias.shape[0])
+
+
 @torch.library.register_fake("tsp3d::box_iou_3d", lib=_LIBRARY)
 def _(a, b):
     return a.new_empty(a.shape[0], b.shape[0], dtype=torch.promote_types(a.dtype, b.dtype))
@@ -384,9 +395,14 @@ def _attention_backward(ctx, grad):
     raise RuntimeError("this attention is for inference; learn through torch's scaled_dot_product_attention")
 
 
+def _linear_backward(ctx, grad):
+    raise RuntimeError("this linear layer is for inference; learn through torch's")
+
+
 _GRADIENTS = {
     "attention": (_attention_backward, _no_setup),
     "spatial_attention": (_attention_backward, _no_setup),
+    "linear": (_linear_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
     "conv_fused": (_conv_fused_backward, _conv_fused_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),

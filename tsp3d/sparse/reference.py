@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 INT64_MAX = 2**63 - 1
 
@@ -365,7 +366,7 @@ def spatial_attention(q: Tensor, k: Tensor, v: Tensor, ask: Tensor, xyz: Tensor,
     q_i . k_j / sqrt(D) + u_i . (p_j - p_i) - a_i . (p_j - p_i)^2. After the attended values come the mean of p_j - p_i
     (3), its length (1), and the spread of p_j by axis (3).
     """
-    u, a = ask[..., :3], torch.nn.functional.softplus(ask[..., 3:])
+    u, a = ask[..., :3], F.softplus(ask[..., 3:])
     out = q.new_zeros(q.shape[0], q.shape[1], v.shape[2] + 7)
     borders = splits.tolist()
     for low, high in zip(borders, borders[1:], strict=False):
@@ -379,3 +380,21 @@ def spatial_attention(q: Tensor, k: Tensor, v: Tensor, ask: Tensor, xyz: Tensor,
         attended = torch.einsum("hij,jhe->ihe", weight, v[part])
         out[part] = torch.cat([attended, mean, mean.norm(dim=2, keepdim=True), spread], 2)
     return out
+
+
+def linear(
+    x: Tensor, before_weight: Tensor | None, before_bias: Tensor | None, panels: Tensor, bias: Tensor, activation: int,
+    factor: Tensor | None, residual: Tensor | None, after_weight: Tensor | None, after_bias: Tensor | None, eps: float,
+) -> Tensor:  # fmt: skip
+    """(N, Cout): after(residual + factor * activation(before(x) @ weight + bias)), without what is None.
+
+    x (N, Cin); panels (P, Cin, 32): the columns of the weight (Cin, Cout), 32 to a panel, the last one filled up;
+    factor, residual (N, Cout); activation: 0 none, 1 ReLU, 2 GELU; before and after: layer norms.
+    """
+    if before_weight is not None:
+        x = F.layer_norm(x, x.shape[1:], before_weight, before_bias, eps)
+    y = x @ panels.transpose(0, 1).flatten(1)[:, : len(bias)] + bias
+    y = F.relu(y) if activation == 1 else F.gelu(y) if activation == 2 else y
+    y = y if factor is None else y * factor
+    y = y if residual is None else y + residual
+    return y if after_weight is None else F.layer_norm(y, y.shape[1:], after_weight, after_bias, eps)

@@ -1,0 +1,122 @@
+"""Linear layers of rows with their neighbours (layer norm, activation, residual) in one pass, where nothing is learnt.
+
+On the CPU, at inference, ``ops.linear`` serves; everywhere else the same layers run one after the other in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tsp3d.sparse import ops
+
+PANEL = 32
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {"none": None, "relu": F.relu, "gelu": F.gelu}
+_CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Layer]]] = WeakKeyDictionary()
+"""Per module the state of the weights that layers were made of, and the layers."""
+
+
+def native(x: Tensor) -> bool:
+    """Whether operators for inference serve: on the CPU, where no gradients are kept and nothing is traced."""
+    return not (
+        x.device.type != "cpu"
+        or torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.is_autocast_enabled("cpu")
+        or x.dtype not in (torch.float32, torch.float64)
+    )
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A linear layer as ``ops.linear`` takes it."""
+
+    panels: Tensor
+    """(P, Cin, 32)"""
+    bias: Tensor
+    """(Cout,)"""
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor) -> Packed:
+        """From a weight (Cout, Cin) and bias (Cout,) as ``nn.Linear`` has them."""
+        columns = F.pad(weight.T, (0, -len(weight) % PANEL))  # (Cin, P * 32)
+        return cls(columns.unflatten(1, (-1, PANEL)).transpose(0, 1).contiguous(), bias.detach().clone())
+
+    def __call__(
+        self,
+        x: Tensor,
+        before: nn.LayerNorm | None = None,
+        activation: str = "none",
+        factor: Tensor | None = None,
+        residual: Tensor | None = None,
+        after: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """As :func:`linear`, by the operator."""
+        norm = before or after
+        return ops.linear(
+            x, *_affine(before), self.panels, self.bias, _CODES[activation], factor, residual, *_affine(after),
+            0.0 if norm is None else norm.eps,
+        )  # fmt: skip
+
+
+def _affine(norm: nn.LayerNorm | None) -> tuple[Tensor | None, Tensor | None]:
+    return (None, None) if norm is None else (norm.weight, norm.bias)
+
+
+Layer = nn.Linear | Packed | Callable[[Tensor], Tensor]
+
+
+def layers_of(
+    module: nn.Module,
+    x: Tensor,
+    weights: list[Tensor],
+    make: Callable[[], list[tuple[Tensor, Tensor]]],
+    kind: object = None,
+) -> list[Layer]:
+    """The layers for x that ``make`` gives as pairs of weight (Cout, Cin) and bias (Cout,).
+
+    At inference they are packed once and kept with the module, until one of the weights that they are made of changes,
+    or another kind is asked for.
+    """
+    if not native(x) or any(weight.is_inference() for weight in weights):  # such tensors do not count their changes
+        return [partial(F.linear, weight=weight, bias=bias) for weight, bias in make()]
+    state = (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
+    found = _KEPT.get(module)
+    if found is None or found[0] != state:
+        with torch.inference_mode(False), torch.no_grad():
+            found = _KEPT[module] = (state, [Packed.of(*pair) for pair in make()])
+    return found[1]
+
+
+def linear(
+    x: Tensor,
+    layer: Layer,
+    before: nn.LayerNorm | None = None,
+    activation: str = "none",
+    dropout: nn.Dropout | None = None,
+    factor: Tensor | None = None,
+    residual: Tensor | None = None,
+    after: nn.LayerNorm | None = None,
+) -> Tensor:
+    """(N, Cout): ``after(residual + factor * dropout(activation(layer(before(x)))))``, without what is None.
+
+    x (N, Cin); factor and residual (N, Cout); activation: a key of ``ACTIVATIONS``.
+    """
+    if isinstance(layer, nn.Linear):
+        layer = layers_of(layer, x, [layer.weight, layer.bias], lambda: [(layer.weight, layer.bias)])[0]
+    if isinstance(layer, Packed) and not (dropout is not None and dropout.training and dropout.p > 0):
+        return layer(x, before, activation, factor, residual, after)
+    y = layer(x if before is None else before(x))
+    function = ACTIVATIONS[activation]
+    y = y if function is None else function(y)
+    y = y if dropout is None else dropout(y)
+    y = y if factor is None else y * factor
+    y = y if residual is None else residual + y
+    return y if after is None else after(y)
