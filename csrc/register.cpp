@@ -3,11 +3,14 @@
 
 #include "common/isa.h"
 #include "linear/op.h"
+#include "top_mask/op.h"
 #include "register.h"
 
 STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) {
   tsp3d::implement_operators(m);
-  m.impl("linear", TORCH_BOX(&tsp3d::linear));  // on CUDA torch's own products are faster
+  // On CUDA the reference serves: torch's own products and sorts are good there.
+  m.impl("linear", TORCH_BOX(&tsp3d::linear));
+  m.impl("top_mask", TORCH_BOX(&tsp3d::top_mask));
 }
 
 // "key=value;..." for `python -m tsp3d.info`, read with ctypes.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.sparse.linear import linear
+from tsp3d.sparse.linear import layers_of, linear, native
 
 from .config import FusionConfig
 from .ragged import RaggedAttention, RaggedPlan
@@ -161,10 +161,23 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, xyz: Tensor) -> Tensor:
         """xyz (N, 3) in metres -> (N, C)."""
-        first, norm, relu, last = self.position_embedding_head
-        assert isinstance(first, nn.Conv1d) and isinstance(last, nn.Conv1d)
         # Pointwise convolutions as matrix products, which keep (N, C) rows and need no transposes.
+        first, norm, _, last = self.position_embedding_head
+        assert isinstance(first, nn.Conv1d) and isinstance(last, nn.Conv1d)
+        assert first.bias is not None and last.bias is not None and isinstance(norm, nn.BatchNorm1d)
+        if not self.training and native(xyz):
+            weights = [first.weight, first.bias, last.weight, last.bias]
+            weights += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+            hidden, out = layers_of(self, xyz, weights, self._folded)
+            return linear(linear(xyz, hidden, activation="relu"), out)
         hidden = F.linear(xyz, first.weight.squeeze(2), first.bias)
         if not self.training or len(xyz) > 1:
             hidden = norm(hidden)
-        return F.linear(relu(hidden), last.weight.squeeze(2), last.bias)
+        return F.linear(hidden.relu(), last.weight.squeeze(2), last.bias)
+
+    def _folded(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of the two layers, the norm's averages within the first."""
+        first, norm, _, last = self.position_embedding_head
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight = first.weight.squeeze(2) * scale[:, None]
+        return [(weight, (first.bias - norm.running_mean) * scale + norm.bias), (last.weight.squeeze(2), last.bias)]

@@ -71,6 +71,7 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         "Tensor? factor, Tensor? residual, Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
         reference.linear,
     ),
+    "top_mask": ("(Tensor scores, Tensor splits, int keep) -> Tensor", reference.top_mask),
     "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
     "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
 }
@@ -113,6 +114,7 @@ splat = _ops.splat
 attention = _ops.attention
 spatial_attention = _ops.spatial_attention
 linear = _ops.linear
+top_mask = _ops.top_mask
 box_iou_3d = _ops.box_iou_3d
 nms_3d = _ops.nms_3d
 
@@ -258,6 +260,11 @@ def _(q, k, v, ask, xyz, splits):
 @torch.library.register_fake("tsp3d::linear", lib=_LIBRARY)
 def _(x, before_weight, before_bias, panels, bias, activation, factor, residual, after_weight, after_bias, eps):
     return x.new_empty(x.shape[0], bias.shape[0])
+
+
+@torch.library.register_fake("tsp3d::top_mask", lib=_LIBRARY)
+def _(scores, splits, keep):
+    return scores.new_empty(scores.shape[0], dtype=torch.bool)
 
 
 @torch.library.register_fake("tsp3d::box_iou_3d", lib=_LIBRARY)

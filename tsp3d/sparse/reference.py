@@ -398,3 +398,16 @@ def linear(
     y = y if factor is None else y * factor
     y = y if residual is None else y + residual
     return y if after_weight is None else F.layer_norm(y, y.shape[1:], after_weight, after_bias, eps)
+
+
+def top_mask(scores: Tensor, splits: Tensor, keep: int) -> Tensor:
+    """(N,) bool: the ``keep`` best rows of each sequence, of equal ones the first.
+
+    scores (N,); rows ``splits[s]:splits[s + 1]`` (int64) belong to sequence s.
+    """
+    counts = splits.diff()
+    order = scores.argsort(descending=True, stable=True)
+    sequence = torch.repeat_interleave(counts)
+    order = order[sequence[order].argsort(stable=True)]
+    rank = torch.arange(len(scores), device=scores.device) - splits[:-1][sequence]
+    return torch.zeros_like(scores, dtype=torch.bool).index_copy(0, order, rank < keep)
