@@ -8,7 +8,7 @@
 namespace tsp3d {
 namespace {
 
-constexpr int64_t kBlock = 64;  // queries of one item of work, which packs the keys and values of a head once
+constexpr int64_t kBlock = 64;  // the least queries of an item of work, which packs the keys and values of a head once
 
 // (rows, heads, channels) in any strides.
 template <class T>
@@ -37,14 +37,16 @@ void attend(const Tensor& q_splits, const Tensor& k_splits, int64_t q_rows, int6
     int64_t sequence, head, first, last;
   };
   std::vector<Item> items;
+  // Where heads and sequences are enough for all threads, an item is a whole sequence.
+  const int64_t block = heads * sequences < 2 * max_threads() ? kBlock : std::max(q_rows, kBlock);
   int64_t work = 0, longest = 0;
   for (int64_t s = 0; s < sequences; ++s) {
     STD_TORCH_CHECK(qs[s] <= qs[s + 1] && ks[s] <= ks[s + 1], "tsp3d: the splits of sequences must ascend");
     longest = std::max(longest, ks[s + 1] - ks[s]);
     work += (qs[s + 1] - qs[s]) * (ks[s + 1] - ks[s]) * heads * (channels + width) / 8;
     for (int64_t h = 0; h < heads; ++h)
-      for (int64_t first = qs[s]; first < qs[s + 1]; first += kBlock)
-        items.push_back({s, h, first, std::min(first + kBlock, qs[s + 1])});
+      for (int64_t first = qs[s]; first < qs[s + 1]; first += block)
+        items.push_back({s, h, first, std::min(first + block, qs[s + 1])});
   }
   const int64_t room = (longest + lanes - 1) / lanes * lanes;
   parallel_items(static_cast<int64_t>(items.size()), work, [&](int64_t number) {

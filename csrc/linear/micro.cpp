@@ -1,10 +1,9 @@
-#include "micro.h"
-
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "../common/isa.h"
-#include "op.h"
+#include "rows.h"
 
 namespace tsp3d {
 

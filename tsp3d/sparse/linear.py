@@ -39,15 +39,15 @@ class Packed:
     """A linear layer as ``ops.linear`` takes it."""
 
     panels: Tensor
-    """(P, Cin, 32)"""
-    bias: Tensor
-    """(Cout,)"""
+    """(P, Cin + 1, 32)"""
+    channels: int
+    """Cout"""
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor) -> Packed:
         """From a weight (Cout, Cin) and bias (Cout,) as ``nn.Linear`` has them."""
-        columns = F.pad(weight.T, (0, -len(weight) % PANEL))  # (Cin, P * 32)
-        return cls(columns.unflatten(1, (-1, PANEL)).transpose(0, 1).contiguous(), bias.detach().clone())
+        columns = F.pad(torch.cat([weight.T, bias[None]]), (0, -len(weight) % PANEL))  # (Cin + 1, P * 32)
+        return cls(columns.unflatten(1, (-1, PANEL)).transpose(0, 1).contiguous(), len(weight))
 
     def __call__(
         self,
@@ -61,7 +61,7 @@ class Packed:
         """As :func:`linear`, by the operator."""
         norm = before or after
         return ops.linear(
-            x, *_affine(before), self.panels, self.bias, _CODES[activation], factor, residual, *_affine(after),
+            x, *_affine(before), self.panels, self.channels, _CODES[activation], factor, residual, *_affine(after),
             0.0 if norm is None else norm.eps,
         )  # fmt: skip
 

@@ -67,7 +67,7 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         reference.spatial_attention,
     ),
     "linear": (
-        "(Tensor x, Tensor? before_weight, Tensor? before_bias, Tensor panels, Tensor bias, int activation, "
+        "(Tensor x, Tensor? before_weight, Tensor? before_bias, Tensor panels, SymInt channels, int activation, "
         "Tensor? factor, Tensor? residual, Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
         reference.linear,
     ),
@@ -258,8 +258,8 @@ def _(q, k, v, ask, xyz, splits):
 
 
 @torch.library.register_fake("tsp3d::linear", lib=_LIBRARY)
-def _(x, before_weight, before_bias, panels, bias, activation, factor, residual, after_weight, after_bias, eps):
-    return x.new_empty(x.shape[0], bias.shape[0])
+def _(x, before_weight, before_bias, panels, channels, activation, factor, residual, after_weight, after_bias, eps):
+    return x.new_empty(x.shape[0], channels)
 
 
 @torch.library.register_fake("tsp3d::top_mask", lib=_LIBRARY)

@@ -383,17 +383,19 @@ def spatial_attention(q: Tensor, k: Tensor, v: Tensor, ask: Tensor, xyz: Tensor,
 
 
 def linear(
-    x: Tensor, before_weight: Tensor | None, before_bias: Tensor | None, panels: Tensor, bias: Tensor, activation: int,
+    x: Tensor, before_weight: Tensor | None, before_bias: Tensor | None, panels: Tensor, channels: int, activation: int,
     factor: Tensor | None, residual: Tensor | None, after_weight: Tensor | None, after_bias: Tensor | None, eps: float,
 ) -> Tensor:  # fmt: skip
     """(N, Cout): after(residual + factor * activation(before(x) @ weight + bias)), without what is None.
 
-    x (N, Cin); panels (P, Cin, 32): the columns of the weight (Cin, Cout), 32 to a panel, the last one filled up;
-    factor, residual (N, Cout); activation: 0 none, 1 ReLU, 2 GELU; before and after: layer norms.
+    x (N, Cin); panels (P, Cin + 1, 32): the columns of the weight (Cin, Cout) and the bias under them, 32 to a panel,
+    the last one filled up; channels: Cout; factor, residual (N, Cout); activation: 0 none, 1 ReLU, 2 GELU; before and
+    after: layer norms.
     """
     if before_weight is not None:
         x = F.layer_norm(x, x.shape[1:], before_weight, before_bias, eps)
-    y = x @ panels.transpose(0, 1).flatten(1)[:, : len(bias)] + bias
+    columns = panels.transpose(0, 1).flatten(1)[:, :channels]  # (Cin + 1, Cout)
+    y = x @ columns[:-1] + columns[-1]
     y = F.relu(y) if activation == 1 else F.gelu(y) if activation == 2 else y
     y = y if factor is None else y * factor
     y = y if residual is None else y + residual
