@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
-from tsp3d.sparse.linear import layers_of, linear, native
+from tsp3d.sparse.linear import attention_layer, layers_of, linear, native, packed
 
 PADDING_BUDGET = 1.15  # padded work over real work that one group may reach before a new one is opened
 
@@ -153,20 +153,23 @@ class RaggedAttention(nn.Module):
         after: nn.LayerNorm | None = None,
     ) -> Tensor:
         """query (Nq, C), key and value (Nk, C) -> (Nq, C); what follows the last projection is that of ``linear``."""
-        attended = plan.attend(*self._project(query, key, value)).flatten(1)
-        return linear(attended, self.out_proj, dropout=dropout, residual=residual, after=after)
-
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """The three projections (N, H, C / H), in as few products as there are different inputs next to each other."""
-        weight, bias, dim = self.in_proj_weight, self.in_proj_bias, query.shape[1]
+        dim = query.shape[1]
+        # In as few products as there are different inputs next to each other.
         if query is key:
             sizes = [3 * dim] if key is value else [2 * dim, dim]
         else:
             sizes = [dim, 2 * dim] if key is value else [dim, dim, dim]
         inputs = {1: [query], 2: [query, value], 3: [query, key, value]}[len(sizes)]
+        weights = [self.in_proj_weight, self.in_proj_bias, self.out_proj.weight, self.out_proj.bias]
 
         def split() -> list[tuple[Tensor, Tensor]]:
-            return list(zip(weight.split(sizes), bias.split(sizes), strict=True))
+            return [*zip(weights[0].split(sizes), weights[1].split(sizes), strict=True), (weights[2], weights[3])]
 
-        outs = [f(x) for f, x in zip(layers_of(self, query, [weight, bias], split, tuple(sizes)), inputs, strict=True)]
-        return [part for out in outs for part in out.unflatten(1, (-1, self.heads, dim // self.heads)).unbind(1)]
+        layers = layers_of(self, query, weights, split, tuple(sizes))
+        if len(sizes) < 3 and packed(layers, dropout):
+            other = None if key is query and value is query else value
+            return attention_layer(layers, query, other, plan.splits, self.heads, residual=residual, after=after)
+        outs = [f(x) for f, x in zip(layers, inputs, strict=False)]
+        q, k, v = (part for out in outs for part in out.unflatten(1, (-1, self.heads, dim // self.heads)).unbind(1))
+        attended = plan.attend(q, k, v).flatten(1)
+        return linear(attended, layers[-1], dropout=dropout, residual=residual, after=after)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
-from tsp3d.sparse.linear import layers_of, linear, native
+from tsp3d.sparse.linear import attention_layer, layers_of, linear, native, packed
 
 from .ragged import RaggedAttention, RaggedPlan
 
@@ -67,8 +67,10 @@ class SpatialAttention(RaggedAttention):
         after: nn.LayerNorm | None = None,
     ) -> Tensor:
         """qk and value (N, C), xyz (N, 3) metres -> (N, C); what follows is that of ``linear``."""
-        first, second, last = layers_of(self, value, self._parts(), self._layers)
-        dim = value.shape[1]
+        layers = layers_of(self, value, self._parts(), self._layers)
+        if packed(layers, dropout):
+            return attention_layer(layers, qk, value, plan.splits, self.heads, None, residual, after, xyz)
+        (first, second, last), dim = layers, value.shape[1]
         qk, ask = first(qk).split([2 * dim, 6 * self.heads], 1)
         q, k = qk.unflatten(1, (2, self.heads, -1)).unbind(1)
         v, ask = second(value).unflatten(1, (self.heads, -1)), ask.unflatten(1, (self.heads, 6))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tsp3d.models.ragged import PaddedPlan, RaggedPlan
 from tsp3d.models.text import BUNDLED, TextConfig, TextEncoder, TextFeatures, config_from_dict
-from tsp3d.sparse.linear import linear
+from tsp3d.sparse.linear import attention_layer, layers_of, linear, packed
 
 SENTENCE_TOKEN = "[CLS]"
 
@@ -35,8 +35,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, plan: RaggedPlan | PaddedPlan) -> Tensor:
         """x: (T, dim) → (T, dim)."""
         p = self.dropout.p if self.training else 0.0
-        q, k, v = linear(x, self.qkv, self.norm1).unflatten(1, (3, self.heads, -1)).unbind(1)  # (T, heads, d) each
-        x = linear(plan.attend(q, k, v, dropout=p).flatten(1), self.out, dropout=self.dropout, residual=x)
+        parts = [(layer.weight, layer.bias) for layer in (self.qkv, self.out)]
+        layers = layers_of(self, x, [*parts[0], *parts[1]], lambda: parts)
+        if packed(layers, self.dropout) and isinstance(plan, RaggedPlan):
+            x = attention_layer(layers, x, None, plan.splits, self.heads, before=self.norm1, residual=x)
+        else:
+            q, k, v = linear(x, self.qkv, self.norm1).unflatten(1, (3, self.heads, -1)).unbind(1)  # (T, heads, d) each
+            x = linear(plan.attend(q, k, v, dropout=p).flatten(1), self.out, dropout=self.dropout, residual=x)
         hidden = linear(x, self.up, self.norm2, "gelu")
         return linear(hidden, self.down, dropout=self.dropout, residual=x)
 

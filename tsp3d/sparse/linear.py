@@ -5,9 +5,11 @@ On the CPU, at inference, ``ops.linear`` serves; everywhere else the same layers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
@@ -59,15 +61,44 @@ class Packed:
         after: nn.LayerNorm | None = None,
     ) -> Tensor:
         """As :func:`linear`, by the operator."""
-        norm = before or after
         return ops.linear(
             x, *_affine(before), self.panels, self.channels, _CODES[activation], factor, residual, *_affine(after),
-            0.0 if norm is None else norm.eps,
+            _eps(before, after),
         )  # fmt: skip
 
 
 def _affine(norm: nn.LayerNorm | None) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if norm is None else (norm.weight, norm.bias)
+
+
+def _eps(before: nn.LayerNorm | None, after: nn.LayerNorm | None) -> float:
+    norm = before or after
+    return 0.0 if norm is None else norm.eps
+
+
+def attention_layer(
+    layers: Sequence[Packed],
+    query: Tensor,
+    value: Tensor | None,
+    splits: tuple[Tensor, Tensor],
+    heads: int,
+    before: nn.LayerNorm | None = None,
+    residual: Tensor | None = None,
+    after: nn.LayerNorm | None = None,
+    xyz: Tensor | None = None,
+) -> Tensor:
+    """(Nq, C): ``ops.attention_layer``, from its layers: of the query, of the value where there is one, and the last."""
+    first, second, out = layers[0], layers[1].panels if len(layers) > 2 else None, layers[-1]
+    return ops.attention_layer(
+        query, value, *_affine(before), first.panels, first.channels, second, out.panels, xyz, *splits, heads, residual,
+        *_affine(after), _eps(before, after),
+    )  # fmt: skip
+
+
+def packed(layers: Sequence[Layer], dropout: nn.Dropout | None = None) -> TypeGuard[Sequence[Packed]]:
+    """Whether operators serve all of the layers, and nothing is dropped after them."""
+    drops = dropout is not None and dropout.training and dropout.p > 0
+    return not drops and all(isinstance(layer, Packed) for layer in layers)
 
 
 Layer = nn.Linear | Packed | Callable[[Tensor], Tensor]
@@ -85,9 +116,13 @@ def layers_of(
     At inference they are packed once and kept with the module, until one of the weights that they are made of changes,
     or another kind is asked for.
     """
-    if not native(x) or any(weight.is_inference() for weight in weights):  # such tensors do not count their changes
+    state = None
+    if native(x):
+        # Weights that were made in inference mode do not count their changes.
+        with suppress(RuntimeError):
+            state = (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
+    if state is None:
         return [partial(F.linear, weight=weight, bias=bias) for weight, bias in make()]
-    state = (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
     found = _KEPT.get(module)
     if found is None or found[0] != state:
         with torch.inference_mode(False), torch.no_grad():
@@ -111,7 +146,7 @@ def linear(
     """
     if isinstance(layer, nn.Linear):
         layer = layers_of(layer, x, [layer.weight, layer.bias], lambda: [(layer.weight, layer.bias)])[0]
-    if isinstance(layer, Packed) and not (dropout is not None and dropout.training and dropout.p > 0):
+    if isinstance(layer, Packed) and packed([layer], dropout):
         return layer(x, before, activation, factor, residual, after)
     y = layer(x if before is None else before(x))
     function = ACTIVATIONS[activation]

@@ -402,6 +402,34 @@ def linear(
     return y if after_weight is None else F.layer_norm(y, y.shape[1:], after_weight, after_bias, eps)
 
 
+def attention_layer(
+    query: Tensor, value: Tensor | None, before_weight: Tensor | None, before_bias: Tensor | None, first: Tensor,
+    channels: int, second: Tensor | None, out: Tensor, xyz: Tensor | None, q_splits: Tensor, k_splits: Tensor, heads: int,
+    residual: Tensor | None, after_weight: Tensor | None, after_bias: Tensor | None, eps: float,
+) -> Tensor:  # fmt: skip
+    """(Nq, C): after(residual + out(attention)), without what is None.
+
+    query (Nq, C), value (Nk, C) or None for the query; before: a layer norm of both. ``first`` (of the query) and
+    ``second`` (of the value) are linear layers with panels as :func:`linear` has them, that together make q, k and v,
+    each (rows, heads, C / heads): first, with its ``channels``, as many as fit, second the rest. xyz (Nq, 3):
+    attention as :func:`spatial_attention`, with ``ask`` from the last channels of first. ``out``: from what the heads
+    attended to, C channels. The splits are those of :func:`attention`.
+    """
+    dim, before = query.shape[1], (before_weight, before_bias)
+    made = linear(query, *before, first, channels, 0, None, None, None, None, eps)
+    asked = 0 if xyz is None else 6 * heads
+    parts = list(made[:, : channels - asked].split(dim, 1))
+    if second is not None:
+        source, rest = query if value is None else value, (3 - len(parts)) * dim
+        parts += linear(source, *before, second, rest, 0, None, None, None, None, eps).split(dim, 1)
+    q, k, v = (part.unflatten(1, (heads, -1)) for part in parts)
+    if xyz is None:
+        heard = attention(q, k, v, q_splits, k_splits, q.shape[2] ** -0.5)
+    else:
+        heard = spatial_attention(q, k, v, made[:, -asked:].unflatten(1, (heads, 6)), xyz, q_splits)
+    return linear(heard.flatten(1), None, None, out, dim, 0, None, residual, after_weight, after_bias, eps)
+
+
 def top_mask(scores: Tensor, splits: Tensor, keep: int) -> Tensor:
     """(N,) bool: the ``keep`` best rows of each sequence, of equal ones the first.
 
