@@ -25,11 +25,11 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, place: Place | None, plan: RaggedPlan) -> Tensor:
         qk = x if place is None else x + place.embedding
-        then = {"dropout": self.dropout, "residual": x, "after": self.norm1}
+        then = (self.dropout, x, self.norm1)
         if isinstance(self.self_attn, SpatialAttention):
             assert place is not None
-            return self.self_attn(qk, x, place.xyz, plan, **then)
-        return self.self_attn(qk, qk, x, plan, **then)
+            return self.self_attn(qk, x, place.xyz, plan, *then)
+        return self.self_attn(qk, qk, x, plan, *then)
 
 
 class Product(nn.Module):
@@ -47,12 +47,21 @@ class Product(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, a: Tensor, b: Tensor, row: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
-        """a (N, left), b (N, right), or (M, right) with the ``row`` (N,) of each -> (N, dim), added to ``residual``."""
+    def forward(
+        self,
+        a: Tensor,
+        b: Tensor,
+        row: Tensor | None = None,
+        dropout: nn.Dropout | None = None,
+        residual: Tensor | None = None,
+        after: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """a (N, left), b (N, right), or (M, right) with the ``row`` (N,) of each -> (N, dim); what follows is that of
+        ``linear``."""
         right = linear(b, self.right)
         product = linear(a, self.left, factor=right if row is None else right[row])
         product = product.unflatten(1, (-1, self.group)).sum(2) if self.group > 1 else product
-        return linear(product, self.out, residual=residual)
+        return linear(product, self.out, dropout=dropout, residual=residual, after=after)
 
 
 class CrossAttention(nn.Module):
@@ -69,13 +78,14 @@ class CrossAttention(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, voxels: Tensor, place: Place, text: Tensor, plans: FusionPlans) -> tuple[Tensor, Tensor]:
-        then = {"dropout": self.dropout, "residual": text, "after": self.norm_lv}
-        told = self.cross_lv(text, voxels, voxels, plans.text_voxels, **then)
-        to_voxels = self.cross_vl(voxels + place.embedding, text, text, plans.voxels_text)
-        if self.gate is not None:
-            to_voxels = self.gate(voxels, to_voxels, residual=to_voxels)
-        voxels = self.norm_vl(voxels + self.dropout(to_voxels))
-        return self.ffn_vl(voxels, self.norm_vl2), self.ffn_lv(told, self.norm_lv2)
+        told = self.cross_lv(text, voxels, voxels, plans.text_voxels, self.dropout, text, self.norm_lv)
+        asking, plan = voxels + place.embedding, plans.voxels_text
+        if self.gate is None:
+            read = self.cross_vl(asking, text, text, plan, self.dropout, voxels, self.norm_vl)
+        else:
+            heard = self.cross_vl(asking, text, text, plan, self.dropout)
+            read = self.gate(voxels, heard, None, self.dropout, voxels + heard, self.norm_vl)
+        return self.ffn_vl(read, self.norm_vl2), self.ffn_lv(told, self.norm_lv2)
 
 
 class FeedForward(nn.Sequential):

@@ -16,6 +16,7 @@ from tsp3d.losses import inside_cubes
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import ConvNorm, conv_norm
+from tsp3d.sparse.linear import linear
 
 from .config import ModelConfig
 from .decode import logit_of
@@ -338,7 +339,7 @@ class GroundingHead(nn.Module):
         added = candidates.prune(add)
         added = added.replace(added.feats + sparse.align_features(upsampled, added.coords))
         if self.refine is not None:
-            again = candidates.replace(self.refine(candidates.feats))
+            again = candidates.replace(linear(candidates.feats, self.refine))
             x = x.replace(x.feats + sparse.align_features(again, x.coords))
         return sparse.union(x, added), text, found
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,22 @@ class EncodedScene:
     """What a mask head needs beside."""
 
 
+class Trace(Mapping[str, Tensor]):
+    """Voxels (N, 3) in metres (centres) that each stage kept, which are worked out when they are asked for."""
+
+    def __init__(self, stages: dict[str, Callable[[], Tensor]]) -> None:
+        self._stages = stages
+
+    def __getitem__(self, stage: str) -> Tensor:
+        return self._stages[stage]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stages)
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+
 @dataclass
 class RawGrounding:
     """Boxes of one sentence, best first."""
@@ -64,7 +81,7 @@ class RawGrounding:
     """(k, C) fused features of the voxels that the boxes are from."""
     presence: float
     """Calibrated probability that anything fits the sentence."""
-    trace: dict[str, Tensor] = field(default_factory=dict)
+    trace: Mapping[str, Tensor] = field(default_factory=dict)
     """Voxels (N, 3) in metres (centres) that each stage kept."""
 
 
@@ -169,16 +186,17 @@ class GroundingNet(nn.Module):
 
     def _decode(self, out: HeadOutput, sentences: int, top_k: int, nms_iou: float) -> list[RawGrounding]:
         results, presence = [], None
+        borders = torch.searchsorted(out.query, torch.arange(sentences + 1, device=self.device)).tolist()
         if self.presence is not None:
             presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
         for q in range(sentences):
-            rows = (out.query == q).nonzero().squeeze(1)
+            first, last = borders[q : q + 2]
             vote = self.config.head.vote_iou
-            boxes, scores, kept = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
+            boxes, scores, kept = best_boxes(out.logits[first:last], out.boxes[first:last], top_k, nms_iou, vote)
             best = float(scores.max()) if len(scores) else 0.0
             logit = presence[q] if presence is not None else logit_of(best)
-            trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
-            results.append(RawGrounding(boxes, scores, out.fused[rows[kept]], self._present(logit), trace))
+            trace = Trace({stage: partial(self._meters, c, q, stage) for stage, c in out.trace.items()})
+            results.append(RawGrounding(boxes, scores, out.fused[first:last][kept], self._present(logit), trace))
         return results
 
     def _present(self, logit: float) -> float:
@@ -204,8 +222,9 @@ class GroundingNet(nn.Module):
             result.append(on[scene.mask.row].nonzero().squeeze(1))
         return result
 
-    def _meters(self, coords: Tensor, stage: str) -> Tensor:
-        """Voxel centres of a stage's coordinates (N, 3)."""
+    def _meters(self, coords: Tensor, sentence: int, stage: str) -> Tensor:
+        """Voxel centres (n, 3) of those of a stage's coordinates (N, 4) that are a sentence's."""
+        coords = coords[coords[:, 0] == sentence, 1:]
         stride = 4 * self.vision_backbone.stride * {"level1": 2, "level2": 4}.get(stage, 1)
         return (coords.float() + stride / 2) * self.config.voxel_size
 

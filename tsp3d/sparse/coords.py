@@ -34,7 +34,7 @@ class CoordinateSet:
         # Made when it is needed: torch.compile traces the making of sets, and cannot trace that of weak references.
         self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] | None = None
         self._around: WeakKeyDictionary[CoordinateSet, dict[float, tuple[Tensor, Tensor]]] | None = None
-        self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, which of its rows are left
+        self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, those of its rows that are left
         self._copied_from: tuple[CoordinateSet, Tensor] | None = None  # parent, scene of each new scene
 
     def __len__(self) -> int:
@@ -80,9 +80,9 @@ class CoordinateSet:
         """The rows where mask (N,) bool is True. Maps of this set are filtered when the new set needs them.
 
         ``rows``: int64 numbers of those rows, where they are known."""
-        coords = self.coords[mask] if rows is None else self.coords.index_select(0, rows)
-        result = CoordinateSet(coords, self.stride, self.batch_size)
-        result._pruned_from = (self, mask)
+        rows = mask.nonzero().squeeze(1) if rows is None else rows
+        result = CoordinateSet(self.coords.index_select(0, rows), self.stride, self.batch_size)
+        result._pruned_from = (self, rows)
         return result
 
     def replicated(self, index: Tensor) -> CoordinateSet:
@@ -147,6 +147,11 @@ class CoordinateSet:
             known[shift] = ops.interpolation_weights(self.coords, at, self.stride)
         return known[shift]
 
+    @property
+    def pruned_from(self) -> tuple[CoordinateSet, Tensor] | None:
+        """The set that this one was pruned from, and those of its rows (N,) int64 that are left."""
+        return self._pruned_from
+
     def _map(self, key: MapKey) -> tuple[CoordinateSet, KernelMap]:
         if key not in self._maps:
             target, built = self._derive(key) or self._build(key)
@@ -187,10 +192,10 @@ class CoordinateSet:
                 target = self if source is parent else self._sibling(key) or source.replicated(index)
                 return target, known.replicated(parent.offsets, source.offsets, index)
         if self._pruned_from is not None and kind == "conv":
-            parent, mask = self._pruned_from
+            parent, rows = self._pruned_from
             if len(self) >= FILTER_SHARE * len(parent) and parent._knows(key):
                 source, known = parent._map(key)
-                rows = new_rows(mask)
+                rows = new_rows(rows, len(parent))
                 if stride == 1:
                     return self, known.filtered(rows, rows)
                 target = self.strided(stride)

@@ -111,8 +111,12 @@ def interpolate(x: SparseTensor, points: Tensor) -> Tensor:
 
 def interpolate_over(x: SparseTensor, points: CoordinateSet, shift: float = 0.0) -> Tensor:
     """(M, C): as :func:`interpolate`, at the voxels of a set moved by ``shift`` base voxels along each axis. Where the
-    points fall is kept with the two sets."""
-    return _weighted(x.feats, *x.coordinate_set.around(points, shift))
+    points fall is kept with the two sets, or with the set that x was pruned from, which lasts longer."""
+    feats, around, pruned = x.feats, x.coordinate_set, x.coordinate_set.pruned_from
+    if pruned is not None:
+        around, rows = pruned
+        feats = feats.new_zeros(around.rows, feats.shape[1]).index_copy(0, rows, feats)
+    return _weighted(feats, *around.around(points, shift))
 
 
 def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
