@@ -124,8 +124,7 @@ class FusionPlans:
     def __init__(self, voxel_lengths: list[int], text_lengths: list[int], device: torch.device) -> None:
         self.voxels = RaggedPlan(voxel_lengths, voxel_lengths, device)
         self.text = RaggedPlan(text_lengths, text_lengths, device)
-        self.text_voxels = RaggedPlan(text_lengths, voxel_lengths, device)
-        self.voxels_text = RaggedPlan(voxel_lengths, text_lengths, device)
+        self.text_voxels, self.voxels_text = self.text.across(self.voxels), self.voxels.across(self.text)
 
 
 class FusionStack(nn.Module):

@@ -48,12 +48,22 @@ class RaggedPlan:
         if len(q_lengths) != len(k_lengths):
             raise ValueError(f"{len(q_lengths)} query sequences but {len(k_lengths)} key sequences")
         self.lengths, self.device = (q_lengths, k_lengths), device
+        self._ends: tuple[RaggedPlan, RaggedPlan] | None = None
+
+    def across(self, other: RaggedPlan) -> RaggedPlan:
+        """From the queries of this plan to the keys of another."""
+        plan = RaggedPlan(self.lengths[0], other.lengths[1], self.device)
+        plan._ends = (self, other)
+        return plan
 
     @cached_property
     def splits(self) -> tuple[Tensor, Tensor]:
         """(S + 1,) int64 borders of the queries' and of the keys' sequences."""
-        q, k = (torch.tensor([*_starts(n), sum(n)], device=self.device) for n in self.lengths)
-        return q, k
+        if self._ends is not None:
+            return self._ends[0].splits[0], self._ends[1].splits[1]
+        q, k = self.lengths
+        borders = torch.tensor([*_starts(q), sum(q)], device=self.device)
+        return borders, borders if q is k else torch.tensor([*_starts(k), sum(k)], device=self.device)
 
     @cached_property
     def groups(self) -> list[tuple[int, Tensor, Tensor, Tensor | None, Tensor | None]]:

@@ -27,9 +27,8 @@ _KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Layer]]] = WeakKeyDictiona
 
 def native(x: Tensor) -> bool:
     """Whether operators for inference serve: on the CPU, where no gradients are kept and nothing is traced."""
-    return not (
-        x.device.type != "cpu"
-        or torch.is_grad_enabled()
+    return x.is_cpu and not (
+        torch.is_grad_enabled()
         or torch.compiler.is_compiling()
         or torch.is_autocast_enabled("cpu")
         or x.dtype not in (torch.float32, torch.float64)
