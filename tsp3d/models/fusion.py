@@ -98,6 +98,7 @@ class FeedForward(nn.Sequential):
 
     def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:  # type: ignore[override]
         up, _, drop, down, _ = self
+        assert isinstance(drop, nn.Dropout)
         hidden = linear(x, up, activation="relu", dropout=drop)
         return linear(hidden, down, dropout=drop, residual=x, after=norm)
 
@@ -171,13 +172,11 @@ class PositionEmbedding(nn.Module):
     def forward(self, xyz: Tensor) -> Tensor:
         """xyz (N, 3) in metres -> (N, C)."""
         # Pointwise convolutions as matrix products, which keep (N, C) rows and need no transposes.
-        first, norm, _, last = self.position_embedding_head
-        assert isinstance(first, nn.Conv1d) and isinstance(last, nn.Conv1d)
-        assert first.bias is not None and last.bias is not None and isinstance(norm, nn.BatchNorm1d)
+        first, norm, last = self._parts()
         if not self.training and native(xyz):
-            weights = [first.weight, first.bias, last.weight, last.bias]
-            weights += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-            hidden, out = layers_of(self, xyz, weights, self._folded)
+            weights = (first.weight, first.bias, last.weight, last.bias)
+            averages = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            hidden, out = layers_of(self, xyz, [t for t in weights + averages if t is not None], self._folded)
             return linear(linear(xyz, hidden, activation="relu"), out)
         hidden = F.linear(xyz, first.weight.squeeze(2), first.bias)
         if not self.training or len(xyz) > 1:
@@ -186,7 +185,14 @@ class PositionEmbedding(nn.Module):
 
     def _folded(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of the two layers, the norm's averages within the first."""
-        first, norm, _, last = self.position_embedding_head
+        first, norm, last = self._parts()
+        assert first.bias is not None and last.bias is not None
+        assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight = first.weight.squeeze(2) * scale[:, None]
-        return [(weight, (first.bias - norm.running_mean) * scale + norm.bias), (last.weight.squeeze(2), last.bias)]
+        weight, bias = first.weight.squeeze(2) * scale[:, None], (first.bias - norm.running_mean) * scale + norm.bias
+        return [(weight, bias), (last.weight.squeeze(2), last.bias)]
+
+    def _parts(self) -> tuple[nn.Conv1d, nn.BatchNorm1d, nn.Conv1d]:
+        first, norm, _, last = self.position_embedding_head
+        assert isinstance(first, nn.Conv1d) and isinstance(norm, nn.BatchNorm1d) and isinstance(last, nn.Conv1d)
+        return first, norm, last

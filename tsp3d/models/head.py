@@ -262,9 +262,7 @@ class GroundingHead(nn.Module):
         inside = inside_cubes(at, query, focus.region_centers, focus.region_query, side)
         return scores + (inside & forced[query]).to(scores.dtype)
 
-    def _kept(
-        self, level: int, probability: SparseTensor, focus: Focus | None, forced: Tensor | None
-    ) -> Tensor | None:
+    def _kept(self, level: int, probability: SparseTensor, focus: Focus | None, forced: Tensor | None) -> Tensor | None:
         """(N,) bool: the voxels that stay; None where all do."""
         pruning, x, scores, i = self.config.pruning, probability, probability.feats[:, 0], level - 1
         if not pruning.enabled:

@@ -17,7 +17,7 @@ def inference_mask(probability: Tensor, offsets: Tensor, threshold: float, keep_
 
 
 def top_mask(scores: Tensor, offsets: Tensor, keep: int) -> Tensor:
-    """The ``keep`` best voxels of each sentence, of equal ones the first. scores (N,), offsets (Q + 1,) -> (N,) bool."""
+    """The ``keep`` best voxels of a sentence, of equal ones the first; scores (N,), offsets (Q + 1,) -> (N,) bool."""
     return ops.top_mask(scores, offsets, keep)
 
 
@@ -39,7 +39,7 @@ def positions(x: SparseTensor, voxel_size: float, half: bool = True) -> Tensor:
 
 def scores_at(coarse: SparseTensor, fine: SparseTensor, half: bool = True) -> Tensor:
     """Score of a coarser level (one channel) interpolated at the voxels of a finer one -> (N_fine,)."""
-    shift = (fine.stride - coarse.stride) / 2 if half else 0.0  # centre to centre; interpolation goes by minimum corners
+    shift = (fine.stride - coarse.stride) / 2 if half else 0.0  # centre to centre; else it goes by minimum corners
     return sparse.interpolate_over(coarse, fine.coordinate_set, shift)[:, 0]
 
 

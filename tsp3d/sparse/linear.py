@@ -86,7 +86,7 @@ def attention_layer(
     after: nn.LayerNorm | None = None,
     xyz: Tensor | None = None,
 ) -> Tensor:
-    """(Nq, C): ``ops.attention_layer``, from its layers: of the query, of the value where there is one, and the last."""
+    """(Nq, C): ``ops.attention_layer``, from its layers: of the query, of the value where there is one, the last."""
     first, second, out = layers[0], layers[1].panels if len(layers) > 2 else None, layers[-1]
     return ops.attention_layer(
         query, value, *_affine(before), first.panels, first.channels, second, out.panels, xyz, *splits, heads, residual,
@@ -107,7 +107,7 @@ def layers_of(
     module: nn.Module,
     x: Tensor,
     weights: list[Tensor],
-    make: Callable[[], list[tuple[Tensor, Tensor]]],
+    make: Callable[[], Sequence[tuple[Tensor, Tensor]]],
     kind: object = None,
 ) -> list[Layer]:
     """The layers for x that ``make`` gives as pairs of weight (Cout, Cin) and bias (Cout,).
@@ -144,7 +144,8 @@ def linear(
     x (N, Cin); factor and residual (N, Cout); activation: a key of ``ACTIVATIONS``.
     """
     if isinstance(layer, nn.Linear):
-        layer = layers_of(layer, x, [layer.weight, layer.bias], lambda: [(layer.weight, layer.bias)])[0]
+        weight, bias = layer.weight, layer.bias
+        layer = layers_of(layer, x, [weight, bias], lambda: [(weight, bias)])[0]
     if isinstance(layer, Packed) and packed([layer], dropout):
         return layer(x, before, activation, factor, residual, after)
     y = layer(x if before is None else before(x))

@@ -404,8 +404,8 @@ def linear(
 
 def attention_layer(
     query: Tensor, value: Tensor | None, before_weight: Tensor | None, before_bias: Tensor | None, first: Tensor,
-    channels: int, second: Tensor | None, out: Tensor, xyz: Tensor | None, q_splits: Tensor, k_splits: Tensor, heads: int,
-    residual: Tensor | None, after_weight: Tensor | None, after_bias: Tensor | None, eps: float,
+    channels: int, second: Tensor | None, out: Tensor, xyz: Tensor | None, q_splits: Tensor, k_splits: Tensor,
+    heads: int, residual: Tensor | None, after_weight: Tensor | None, after_bias: Tensor | None, eps: float,
 ) -> Tensor:  # fmt: skip
     """(Nq, C): after(residual + out(attention)), without what is None.
 
