@@ -85,7 +85,7 @@ def test_inference_is_what_was_learnt(spatial: bool, gate: int, dim: int) -> Non
     with torch.no_grad():
         for parameter in stack.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        for average in (embed.position_embedding_head[1].running_mean, embed.position_embedding_head[1].running_var):
+        for average in (embed.state_dict()[f"position_embedding_head.1.running_{name}"] for name in ("mean", "var")):
             average.add_(torch.rand_like(average))
     xyz, voxels, text = 2 * torch.randn(70, 3), torch.randn(70, dim), torch.randn(9, dim)
 

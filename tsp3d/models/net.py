@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,19 +53,22 @@ class EncodedScene:
 
 
 class Trace(Mapping[str, Tensor]):
-    """Voxels (N, 3) in metres (centres) that each stage kept, which are worked out when they are asked for."""
+    """Voxels (n, 3) in metres (centres) that each stage kept of a sentence, worked out when they are asked for."""
 
-    def __init__(self, stages: dict[str, Callable[[], Tensor]]) -> None:
-        self._stages = stages
+    def __init__(self, coords: dict[str, Tensor], strides: dict[str, int], sentence: int, voxel_size: float) -> None:
+        """``coords``: by stage the base voxels (N, 4) of all sentences; ``strides``: of each stage."""
+        self._coords, self._strides, self._sentence, self._size = coords, strides, sentence, voxel_size
 
     def __getitem__(self, stage: str) -> Tensor:
-        return self._stages[stage]()
+        coords = self._coords[stage]
+        mine = coords[coords[:, 0] == self._sentence, 1:]
+        return (mine.float() + self._strides[stage] / 2) * self._size
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._stages)
+        return iter(self._coords)
 
     def __len__(self) -> int:
-        return len(self._stages)
+        return len(self._coords)
 
 
 @dataclass
@@ -186,6 +188,8 @@ class GroundingNet(nn.Module):
 
     def _decode(self, out: HeadOutput, sentences: int, top_k: int, nms_iou: float) -> list[RawGrounding]:
         results, presence = [], None
+        finest = 4 * self.vision_backbone.stride
+        strides = {stage: finest * {"level1": 2, "level2": 4}.get(stage, 1) for stage in out.trace}
         borders = torch.searchsorted(out.query, torch.arange(sentences + 1, device=self.device)).tolist()
         if self.presence is not None:
             presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
@@ -195,7 +199,7 @@ class GroundingNet(nn.Module):
             boxes, scores, kept = best_boxes(out.logits[first:last], out.boxes[first:last], top_k, nms_iou, vote)
             best = float(scores.max()) if len(scores) else 0.0
             logit = presence[q] if presence is not None else logit_of(best)
-            trace = Trace({stage: partial(self._meters, c, q, stage) for stage, c in out.trace.items()})
+            trace = Trace(out.trace, strides, q, self.config.voxel_size)
             results.append(RawGrounding(boxes, scores, out.fused[first:last][kept], self._present(logit), trace))
         return results
 
@@ -221,12 +225,6 @@ class GroundingNet(nn.Module):
             on[region.rows[inside & (region.query == k)]] = True
             result.append(on[scene.mask.row].nonzero().squeeze(1))
         return result
-
-    def _meters(self, coords: Tensor, sentence: int, stage: str) -> Tensor:
-        """Voxel centres (n, 3) of those of a stage's coordinates (N, 4) that are a sentence's."""
-        coords = coords[coords[:, 0] == sentence, 1:]
-        stride = 4 * self.vision_backbone.stride * {"level1": 2, "level2": 4}.get(stage, 1)
-        return (coords.float() + stride / 2) * self.config.voxel_size
 
     @property
     def device(self) -> torch.device:

@@ -6,7 +6,6 @@ On the CPU, at inference, ``ops.linear`` serves; everywhere else the same layers
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeGuard
@@ -67,10 +66,14 @@ class Packed:
 
 
 def _affine(norm: nn.LayerNorm | None) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if norm is None else (norm.weight, norm.bias)
+    if norm is None:
+        return None, None
+    assert norm.weight is not None and norm.bias is not None, "the operators take layer norms with weight and bias"
+    return norm.weight, norm.bias
 
 
 def _eps(before: nn.LayerNorm | None, after: nn.LayerNorm | None) -> float:
+    assert before is None or after is None or before.eps == after.eps, "the operators have one eps for both norms"
     norm = before or after
     return 0.0 if norm is None else norm.eps
 
@@ -96,8 +99,11 @@ def attention_layer(
 
 def packed(layers: Sequence[Layer], dropout: nn.Dropout | None = None) -> TypeGuard[Sequence[Packed]]:
     """Whether operators serve all of the layers, and nothing is dropped after them."""
-    drops = dropout is not None and dropout.training and dropout.p > 0
-    return not drops and all(isinstance(layer, Packed) for layer in layers)
+    return not _drops(dropout) and all(isinstance(layer, Packed) for layer in layers)
+
+
+def _drops(dropout: nn.Dropout | None) -> bool:
+    return dropout is not None and dropout.training and dropout.p > 0
 
 
 Layer = nn.Linear | Packed | Callable[[Tensor], Tensor]
@@ -115,11 +121,7 @@ def layers_of(
     At inference they are packed once and kept with the module, until one of the weights that they are made of changes,
     or another kind is asked for.
     """
-    state = None
-    if native(x):
-        # Weights that were made in inference mode do not count their changes.
-        with suppress(RuntimeError):
-            state = (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
+    state = _state(weights, kind) if native(x) else None
     if state is None:
         return [partial(F.linear, weight=weight, bias=bias) for weight, bias in make()]
     found = _KEPT.get(module)
@@ -127,6 +129,14 @@ def layers_of(
         with torch.inference_mode(False), torch.no_grad():
             found = _KEPT[module] = (state, [Packed.of(*pair) for pair in make()])
     return found[1]
+
+
+def _state(weights: list[Tensor], kind: object) -> tuple | None:
+    """What changes with the weights; None for those made in inference mode, which do not count their changes."""
+    try:
+        return (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
+    except RuntimeError:
+        return None
 
 
 def linear(
@@ -146,7 +156,7 @@ def linear(
     if isinstance(layer, nn.Linear):
         weight, bias = layer.weight, layer.bias
         layer = layers_of(layer, x, [weight, bias], lambda: [(weight, bias)])[0]
-    if isinstance(layer, Packed) and packed([layer], dropout):
+    if isinstance(layer, Packed) and not _drops(dropout):
         return layer(x, before, activation, factor, residual, after)
     y = layer(x if before is None else before(x))
     function = ACTIVATIONS[activation]
