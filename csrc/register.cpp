@@ -1,10 +1,19 @@
 // The CPU kernels.
 #include <string>
 
+#include "attention_layer/op.h"
 #include "common/isa.h"
+#include "linear/op.h"
+#include "top_mask/op.h"
 #include "register.h"
 
-STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) { tsp3d::implement_operators(m); }
+STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) {
+  tsp3d::implement_operators(m);
+  // On CUDA the reference serves: torch's own products and sorts are good there.
+  m.impl("attention_layer", TORCH_BOX(&tsp3d::attention_layer));
+  m.impl("linear", TORCH_BOX(&tsp3d::linear));
+  m.impl("top_mask", TORCH_BOX(&tsp3d::top_mask));
+}
 
 // "key=value;..." for `python -m tsp3d.info`, read with ctypes.
 extern "C" __attribute__((visibility("default"))) const char* tsp3d_build_info() {

@@ -1,5 +1,5 @@
 // The operators that a library serves, under the names whose schemas tsp3d/sparse/ops.py defines: the same list for every
-// device.
+// device. register.cpp adds those of the CPU alone.
 #pragma once
 
 #include <torch/csrc/stable/library.h>

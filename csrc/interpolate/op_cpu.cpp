@@ -8,6 +8,13 @@
 namespace tsp3d {
 namespace {
 
+// std::floor, which without SSE4 is a call.
+template <class T>
+T floor_of(T x) {
+  const T whole = static_cast<T>(static_cast<int64_t>(x));
+  return whole > x ? whole - 1 : whole;
+}
+
 template <class T>
 std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_, int64_t stride) {
   const Tensor points = dense<T>(points_, "points");
@@ -29,7 +36,7 @@ std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_
       T fraction[3];
       int64_t corner[3];
       for (int a = 0; a < 3; ++a) {
-        const T position = p[4 * i + 1 + a] / scale, cell = std::floor(position);
+        const T position = p[4 * i + 1 + a] / scale, cell = floor_of(position);
         fraction[a] = position - cell;
         corner[a] = static_cast<int64_t>(cell) * stride;
       }

@@ -1,5 +1,6 @@
 """The choice among a sentence's boxes, on cases worked by hand."""
 
+import pytest
 import torch
 
 from tsp3d.models.decode import best_boxes
@@ -29,6 +30,16 @@ def test_several_boxes_come_without_overlap_and_best_first() -> None:
     assert boxes[:, 0].round().tolist() == [0, 5, 9] and len(scores) == 3
     boxes, _, _ = best_boxes(logits, unit(5, 0.0, 0.1, 9), 2, 0.25, 0.0)
     assert boxes[:, 0].tolist() == [5, 0]
+
+
+@pytest.mark.parametrize("vote_iou", [0.0, 0.5])
+def test_one_box_is_the_best_of_several(vote_iou: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.cat([torch.rand(60, 3, generator=generator), 0.5 + torch.rand(60, 3, generator=generator)], 1)
+    logits = torch.randn(60, generator=generator)
+    one, several = (best_boxes(logits, boxes, top_k, 0.25, vote_iou) for top_k in (1, 5))
+    for alone, among in zip(one, several, strict=True):
+        torch.testing.assert_close(alone, among[:1])
 
 
 def test_no_voxels_and_no_volume() -> None:

@@ -76,6 +76,29 @@ def test_beginning_once_for_all_sentences_changes_nothing(spatial: bool) -> None
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole, split, strict=True))
 
 
+@pytest.mark.parametrize(("spatial", "gate", "dim"), [(False, 0, 16), (True, 8, 16), (True, 32, 64)])
+def test_inference_is_what_was_learnt(spatial: bool, gate: int, dim: int) -> None:
+    """The operators of inference against the path that has gradients."""
+    torch.manual_seed(0)
+    config = FusionConfig(dim=dim, heads=2, feedforward=24, dropout=0.1, spatial=spatial, gate=gate)
+    stack, embed = FusionStack(config).eval(), PositionEmbedding(dim).eval()
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        for average in (embed.state_dict()[f"position_embedding_head.1.running_{name}"] for name in ("mean", "var")):
+            average.add_(torch.rand_like(average))
+    xyz, voxels, text = 2 * torch.randn(70, 3), torch.randn(70, dim), torch.randn(9, dim)
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        return stack(voxels, Place(xyz, embed(xyz)), [61, 0, 9], text, [3, 4, 2])
+
+    learnt = run()
+    assert learnt[0].requires_grad
+    with torch.inference_mode():
+        for ours, theirs in zip(run(), learnt, strict=True):
+            torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-5)
+
+
 def test_spatial_attention_is_softmax_over_offsets() -> None:
     """Against the formula of the module with a matrix of pairs, values and gradients."""
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ from tsp3d.data.collate import GroundingBatch
 from tsp3d.models.backbone import InputSkip
 from tsp3d.models.config import ModelConfig, load_model_config, model_config
 from tsp3d.models.net import GroundingNet
-from tsp3d.models.pruning import inference_mask, rank_in_query
+from tsp3d.models.pruning import inference_mask, top_mask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "model"
 SMALL_TEXT = {"kind": "small", "name": "text-small"}
@@ -231,11 +231,12 @@ def test_input_skip_sees_the_mean_colour_of_each_voxel() -> None:
 
 
 def test_rank_and_mask_by_hand() -> None:
-    scores, counts = torch.tensor([0.1, 0.9, 0.5, 0.5, 0.2]), torch.tensor([3, 0, 2])
-    assert rank_in_query(scores, counts).tolist() == [2, 0, 1, 0, 1]
-    assert inference_mask(scores, counts, 0.4, 0, 0).tolist() == [False, True, True, True, False]
-    assert inference_mask(scores, counts, 0.95, 1, 0).tolist() == [False, True, False, True, False]
-    assert inference_mask(scores, counts, 0.0, 0, 1).tolist() == [False, True, False, True, False]
+    scores, offsets = torch.tensor([0.1, 0.9, 0.5, 0.5, 0.2]), torch.tensor([0, 3, 3, 5])
+    assert top_mask(scores, offsets, 1).tolist() == [False, True, False, True, False]
+    assert top_mask(scores, offsets, 2).tolist() == [False, True, True, True, True]
+    assert inference_mask(scores, offsets, 0.4, 0, 0).tolist() == [False, True, True, True, False]
+    assert inference_mask(scores, offsets, 0.95, 1, 0).tolist() == [False, True, False, True, False]
+    assert inference_mask(scores, offsets, 0.0, 0, 1).tolist() == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize("name", ["tsp3d-base", "tsp3d-tiny"])

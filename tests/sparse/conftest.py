@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tsp3d.sparse import reference
+from tsp3d.sparse.linear import Packed
 
 Samples = dict[str, list[tuple]]
 
@@ -133,11 +134,55 @@ def _samples() -> Samples:
         xyz = 2 * randn(sum(k_lengths), 3)
         samples.setdefault("spatial_attention", []).append((k, k.flip(0), v, randn(len(k), 2, 6), xyz, splits[1]))
     samples["attention"].append((q.mT, k.mT, v.mT, *splits, 3.0))  # one head, not contiguous
+    samples["linear"] = _linear_samples(randn)
+    samples["attention_layer"] = _layer_samples(randn)
+    splits = torch.tensor([0, 60, 60, 67, 99])
+    for scores in (randn(99), randn(99).round(), torch.zeros(99)):  # without and with ties
+        samples.setdefault("top_mask", []).extend((scores, splits, keep) for keep in (0, 1, 7, 32, 100))
+    samples["top_mask"].append((randn(0), torch.tensor([0, 0]), 3))
     for columns in ((6, 6), (7, 7), (6, 7)):
         boxes = [torch.rand(20, c, generator=generator) * 2 for c in columns]
         samples.setdefault("box_iou_3d", []).extend([(boxes[0], boxes[1]), (boxes[0], boxes[1][:0])])
         samples.setdefault("nms_3d", []).append((boxes[0], boxes[1][:, 0].contiguous(), 0.1))
     samples["nms_3d"].append((torch.zeros(0, 7), torch.zeros(0), 0.1))
+    return samples
+
+
+def _pack(randn: Callable[..., Tensor], cin: int, cout: int) -> Packed:
+    return Packed.of(randn(cout, cin) / cin**0.5, randn(cout))
+
+
+def _linear_samples(randn: Callable[..., Tensor]) -> list[tuple]:
+    """Each neighbour alone and all together, whole panels and parts of one, a row or none."""
+    samples, none = [], (None, None)
+    for rows, cin, cout in ((61, 9, 40), (50, 64, 64), (1, 3, 96), (0, 4, 5)):
+        p = _pack(randn, cin, cout)
+        before, after, like = (randn(cin), randn(cin)), (randn(cout), randn(cout)), randn(rows, cout)
+        x = 3 * randn(rows, cin)
+        for activation in range(3):
+            samples.append((x, *none, p.panels, cout, activation, None, None, *none, 0.0))
+            samples.append((x, *before, p.panels, cout, activation, like, 2 * like, *after, 1e-5))
+        samples.append((x, *before, p.panels, cout, 0, like, None, *none, 1e-5))
+        samples.append((x, *none, p.panels, cout, 0, None, like, *after, 1e-5))
+    return samples
+
+
+def _layer_samples(randn: Callable[..., Tensor]) -> list[tuple]:
+    """q, k and v of one input, of two in both ways, and with places; ragged, an empty sequence, nothing at all."""
+    samples, none, heads = [], (None, None), 2
+    for q_lengths, k_lengths in (([5, 0, 70], [3, 4, 90]), ([9, 2], [40, 0]), ([0], [0])):
+        q_splits, k_splits = (torch.tensor([0, *lengths]).cumsum(0) for lengths in (q_lengths, k_lengths))
+        for dim in (12, 32):
+            one, two, three = (_pack(randn, dim, n * dim) for n in (1, 2, 3))
+            asks, told = _pack(randn, dim, 2 * dim + 6 * heads), _pack(randn, dim + 7 * heads, dim).panels
+            q, k, out = randn(sum(q_lengths), dim), randn(sum(k_lengths), dim), one.panels
+            norm, same = (randn(dim), randn(dim)), (q_splits, q_splits, heads)
+            samples += [
+                (q, None, *norm, three.panels, 3 * dim, None, out, None, *same, q, *none, 1e-5),
+                (q, k, *none, out, dim, two.panels, out, None, q_splits, k_splits, heads, None, *norm, 1e-5),
+                (q, q + 1, *norm, two.panels, 2 * dim, out, out, None, *same, None, *none, 1e-5),
+                (q, q + 1, *none, asks.panels, asks.channels, out, told, 2 * randn(len(q), 3), *same, q, *norm, 1e-5),
+            ]
     return samples
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsp3d import sparse
-from tsp3d.sparse import CoordinateSet, KernelMap, SparseTensor, nn, reference
+from tsp3d.sparse import CoordinateSet, KernelMap, SparseTensor, nn, ops, reference
 
 pytestmark = pytest.mark.usefixtures("on_device")
 
@@ -107,6 +107,19 @@ def test_pruning_copies_uses_the_copied_maps(make_coords, monkeypatch):
     # On a GPU a small map is summed in shares, whose number depends on its size.
     torch.testing.assert_close(conv(copies).feats, conv(x).feats.repeat(5, 1))
     torch.testing.assert_close(conv(pruned).feats, expected)
+
+
+def test_interpolation_over_voxels_is_kept_with_the_sets(make_coords, monkeypatch):
+    coarse, fine = CoordinateSet(2 * make_coords(60, 3), 2, 3), CoordinateSet(make_coords(200, 5), 1, 3)
+    x = SparseTensor.over(torch.randn(len(coarse), 4), coarse)
+    points = fine.coords.float()
+    points[:, 1:] -= 0.5
+    pruned = x.prune(torch.rand(len(coarse)) < 0.5)
+    expected = [sparse.interpolate(t, points) for t in (x, pruned)]
+    torch.testing.assert_close(sparse.interpolate_over(x, fine, -0.5), expected[0])
+    monkeypatch.setattr(ops, "interpolation_weights", None)  # from here on they are known, also for what was pruned
+    torch.testing.assert_close(sparse.interpolate_over(x, fine, -0.5), expected[0])
+    torch.testing.assert_close(sparse.interpolate_over(pruned, fine, -0.5), expected[1])
 
 
 def test_maps_are_shared_by_tensors_over_the_same_voxels(make_coords):

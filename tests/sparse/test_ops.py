@@ -143,8 +143,8 @@ def test_gradients_numerically(name, samples, device):
         assert torch.autograd.gradcheck(function, free, fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["attention", "spatial_attention"])
-def test_attention_says_that_it_has_no_gradient(name, samples, device):
+@pytest.mark.parametrize("name", ["attention", "spatial_attention", "linear", "attention_layer"])
+def test_operators_of_inference_say_that_they_have_no_gradient(name, samples, device):
     q, *rest = move(samples[name][0], device)
     with pytest.raises(RuntimeError, match="for inference"):
         getattr(ops, name)(q.clone().requires_grad_(), *rest).sum().backward()
@@ -161,6 +161,8 @@ def test_same_bits_in_every_run_on_cuda(name, samples):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_same_bits_on_any_number_of_threads(name, samples):
+    if name in ("linear", "attention_layer"):
+        need_compiled(name, "cpu")  # torch's own matrix product has other bits
     before = torch.get_num_threads()
     try:
         results = []

@@ -83,7 +83,8 @@ class Decoder(nn.Module):
     def forward(self, student: HeadOutput, words: Tensor, lengths: list[int]) -> tuple[VoxelBoxes, Tensor]:
         """words (T, C), ragged over the Q sentences -> its output at K voxels, and their rows (K,) in the student's."""
         counts = torch.bincount(student.query, minlength=len(lengths))
-        rows = top_mask(student.logits.detach(), counts, self.queries).nonzero().squeeze(1)
+        offsets = nn.functional.pad(counts.cumsum(0), (1, 0))
+        rows = top_mask(student.logits.detach(), offsets, self.queries).nonzero().squeeze(1)
         voxels, text = self.voxels(student.features), self.words(words)
         place = self.place(student.positions)
         chosen, each = counts.clamp(max=self.queries).tolist(), counts.tolist()

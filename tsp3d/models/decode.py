@@ -33,17 +33,24 @@ def best_boxes(
     everything = (logits - logits[order[:1]]).exp().sum()
     logits, boxes = logits[order], boxes[order]
     scores = rank = logits.sigmoid()
-    if vote_iou > 0 and len(boxes):
+    voted = vote_iou > 0 and len(boxes) > 0
+    agree = scores
+    if voted:
         agree = (sparse.box_iou_3d(boxes, boxes) > vote_iou).to(boxes.dtype)
         agree.fill_diagonal_(1.0)  # a box without volume overlaps nothing
         rank = agree @ (logits - logits[0]).exp() / everything
+    if top_k == 1 and len(rank):  # the vote of one box is all that is asked for
+        best = rank.argmax(0, keepdim=True)
+        order, rank, agree = order[best], rank[best], agree[best]
+        if not voted:
+            boxes, scores = boxes[best], scores[best]
+    if voted:
         weight = agree * scores.square()
         boxes = (weight @ boxes) / weight.sum(1, keepdim=True).clamp(min=1e-12)
         scores = ((agree * scores).amax(1) * rank).sqrt()
     if top_k == 1:
-        kept = rank.argmax(0, keepdim=True) if len(rank) else order
-    else:
-        kept = sparse.nms_3d(boxes, rank, nms_iou)[:top_k]
+        return boxes, scores, order
+    kept = sparse.nms_3d(boxes, rank, nms_iou)[:top_k]
     return boxes[kept], scores[kept], order[kept]
 
 

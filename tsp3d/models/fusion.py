@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tsp3d.sparse.linear import layers_of, linear, native
+
 from .config import FusionConfig
 from .ragged import RaggedAttention, RaggedPlan
 from .spatial import Place, SpatialAttention
@@ -23,12 +25,11 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, place: Place | None, plan: RaggedPlan) -> Tensor:
         qk = x if place is None else x + place.embedding
+        then = (self.dropout, x, self.norm1)
         if isinstance(self.self_attn, SpatialAttention):
             assert place is not None
-            update = self.self_attn(qk, x, place.xyz, plan)
-        else:
-            update = self.self_attn(qk, qk, x, plan)
-        return self.norm1(x + self.dropout(update))
+            return self.self_attn(qk, x, place.xyz, plan, *then)
+        return self.self_attn(qk, qk, x, plan, *then)
 
 
 class Product(nn.Module):
@@ -46,11 +47,21 @@ class Product(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, a: Tensor, b: Tensor, row: Tensor | None = None) -> Tensor:
-        """a (N, left), b (N, right), or (M, right) with the ``row`` (N,) of each -> (N, dim)."""
-        right = self.right(b)
-        product = self.left(a) * (right if row is None else right[row])
-        return self.out(product.unflatten(1, (-1, self.group)).sum(2) if self.group > 1 else product)
+    def forward(
+        self,
+        a: Tensor,
+        b: Tensor,
+        row: Tensor | None = None,
+        dropout: nn.Dropout | None = None,
+        residual: Tensor | None = None,
+        after: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """a (N, left), b (N, right), or (M, right) with the ``row`` (N,) of each -> (N, dim); what follows is that of
+        ``linear``."""
+        right = linear(b, self.right)
+        product = linear(a, self.left, factor=right if row is None else right[row])
+        product = product.unflatten(1, (-1, self.group)).sum(2) if self.group > 1 else product
+        return linear(product, self.out, dropout=dropout, residual=residual, after=after)
 
 
 class CrossAttention(nn.Module):
@@ -62,26 +73,34 @@ class CrossAttention(nn.Module):
         self.cross_vl = RaggedAttention(config.dim, config.heads)  # voxels query text
         self.norm_lv, self.norm_lv2 = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.norm_vl, self.norm_vl2 = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
-        self.ffn_lv, self.ffn_vl = _feed_forward(config), _feed_forward(config)
+        self.ffn_lv, self.ffn_vl = FeedForward(config), FeedForward(config)
         self.gate = Product(config.dim, config.dim, config.gate, config.dim) if config.gate else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, voxels: Tensor, place: Place, text: Tensor, plans: FusionPlans) -> tuple[Tensor, Tensor]:
-        to_text = self.cross_lv(text, voxels, voxels, plans.text_voxels)
-        to_voxels = self.cross_vl(voxels + place.embedding, text, text, plans.voxels_text)
-        text = self.norm_lv(text + self.dropout(to_text))
-        text = self.norm_lv2(text + self.ffn_lv(text))
-        if self.gate is not None:
-            to_voxels = to_voxels + self.gate(voxels, to_voxels)
-        voxels = self.norm_vl(voxels + self.dropout(to_voxels))
-        return self.norm_vl2(voxels + self.ffn_vl(voxels)), text
+        told = self.cross_lv(text, voxels, voxels, plans.text_voxels, self.dropout, text, self.norm_lv)
+        asking, plan = voxels + place.embedding, plans.voxels_text
+        if self.gate is None:
+            read = self.cross_vl(asking, text, text, plan, self.dropout, voxels, self.norm_vl)
+        else:
+            heard = self.cross_vl(asking, text, text, plan, self.dropout)
+            read = self.gate(voxels, heard, None, self.dropout, voxels + heard, self.norm_vl)
+        return self.ffn_vl(read, self.norm_vl2), self.ffn_lv(told, self.norm_lv2)
 
 
-def _feed_forward(config: FusionConfig) -> nn.Sequential:
-    drop = nn.Dropout(config.dropout)
-    return nn.Sequential(
-        nn.Linear(config.dim, config.feedforward), nn.ReLU(), drop, nn.Linear(config.feedforward, config.dim), drop
-    )
+class FeedForward(nn.Sequential):
+    """Two layers, the sum with what goes in, and a layer norm."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        drop = nn.Dropout(config.dropout)
+        up, down = nn.Linear(config.dim, config.feedforward), nn.Linear(config.feedforward, config.dim)
+        super().__init__(up, nn.ReLU(), drop, down, drop)
+
+    def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:  # type: ignore[override]
+        up, _, drop, down, _ = self
+        assert isinstance(drop, nn.Dropout)
+        hidden = linear(x, up, activation="relu", dropout=drop)
+        return linear(hidden, down, dropout=drop, residual=x, after=norm)
 
 
 class FusionLayer(nn.Module):
@@ -106,8 +125,7 @@ class FusionPlans:
     def __init__(self, voxel_lengths: list[int], text_lengths: list[int], device: torch.device) -> None:
         self.voxels = RaggedPlan(voxel_lengths, voxel_lengths, device)
         self.text = RaggedPlan(text_lengths, text_lengths, device)
-        self.text_voxels = RaggedPlan(text_lengths, voxel_lengths, device)
-        self.voxels_text = RaggedPlan(voxel_lengths, text_lengths, device)
+        self.text_voxels, self.voxels_text = self.text.across(self.voxels), self.voxels.across(self.text)
 
 
 class FusionStack(nn.Module):
@@ -153,10 +171,28 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, xyz: Tensor) -> Tensor:
         """xyz (N, 3) in metres -> (N, C)."""
-        first, norm, relu, last = self.position_embedding_head
-        assert isinstance(first, nn.Conv1d) and isinstance(last, nn.Conv1d)
         # Pointwise convolutions as matrix products, which keep (N, C) rows and need no transposes.
+        first, norm, last = self._parts()
+        if not self.training and native(xyz):
+            weights = (first.weight, first.bias, last.weight, last.bias)
+            averages = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            hidden, out = layers_of(self, xyz, [t for t in weights + averages if t is not None], self._folded)
+            return linear(linear(xyz, hidden, activation="relu"), out)
         hidden = F.linear(xyz, first.weight.squeeze(2), first.bias)
         if not self.training or len(xyz) > 1:
             hidden = norm(hidden)
-        return F.linear(relu(hidden), last.weight.squeeze(2), last.bias)
+        return F.linear(hidden.relu(), last.weight.squeeze(2), last.bias)
+
+    def _folded(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of the two layers, the norm's averages within the first."""
+        first, norm, last = self._parts()
+        assert first.bias is not None and last.bias is not None
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight, bias = first.weight.squeeze(2) * scale[:, None], (first.bias - norm.running_mean) * scale + norm.bias
+        return [(weight, bias), (last.weight.squeeze(2), last.bias)]
+
+    def _parts(self) -> tuple[nn.Conv1d, nn.BatchNorm1d, nn.Conv1d]:
+        first, norm, _, last = self.position_embedding_head
+        assert isinstance(first, nn.Conv1d) and isinstance(norm, nn.BatchNorm1d) and isinstance(last, nn.Conv1d)
+        return first, norm, last

@@ -16,6 +16,7 @@ from tsp3d.losses import inside_cubes
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import ConvNorm, conv_norm
+from tsp3d.sparse.linear import linear
 
 from .config import ModelConfig
 from .decode import logit_of
@@ -170,21 +171,22 @@ class GroundingHead(nn.Module):
         x = upsampled = probability = sparse.replicate(levels[2] if begun is None else begun, scene)
         for level in (2, 1):
             limit = pruning.stack_max[level - 1]
+            at = positions(x, self.config.voxel_size, self._half)
             x, text = self._attend(
-                self.keep_trans[level - 1], x, text, text_lengths, limit, begun is not None and level == 2
+                self.keep_trans[level - 1], x, at, text, text_lengths, limit, begun is not None and level == 2
             )
-            scores = torch.ones_like(x.feats[:, 0])
+            scores = None
             if pruning.enabled:
                 logits = self.keep_conv[level - 1](x).feats[:, 0]
                 logits = -logits if self.config.compat.prune_sign else logits
-                at = positions(x, self.config.voxel_size, self._half)
                 keep[level] = VoxelLogits(at, x.coords[:, 0].long(), logits)
                 scores = logits.detach().sigmoid()
-            probability = x.replace(scores[:, None])
+            probability = x.replace(torch.ones_like(x.feats[:, :1]) if scores is None else scores[:, None])
             x = getattr(self, f"lateral_block_{level}")(x)
-            x, kept = self._prune(level, x, probability, focus, forced)
+            mask = self._kept(level, probability, focus, forced)
+            x = x if mask is None else x.prune(mask)
             trace[f"level{level}"] = x.coords
-            upsampled, x = self._upsample(level, x, kept, probability, levels[level - 1], scene, focus, forced)
+            upsampled, x = self._upsample(level, x, mask, probability, levels[level - 1], scene, focus, forced)
         trace["level0"] = x.coords
         completion = None
         if self.config.completion.enabled:
@@ -192,7 +194,7 @@ class GroundingHead(nn.Module):
             trace["completed"] = x.coords
         x = self.out_block_0(self.lateral_block_0(x))
         query = x.coords[:, 0].long()
-        said = torch.cat([TextFeatures(t, text_lengths).sentence for t in (text, told)], 1)  # (Q, 2C)
+        said = TextFeatures(torch.cat([text, told], 1), text_lengths).sentence  # (Q, 2C)
         backbone = features_at(levels[0], x, scene) if self.match is not None else None
         at, boxes, logits, fused = self.boxes(x, backbone, said, query)
         return HeadOutput(at, query, boxes, logits, fused, said, x.feats, keep, completion, trace)
@@ -201,7 +203,7 @@ class GroundingHead(nn.Module):
         """Level 2 after the attention among its voxels, which no sentence enters: once serves all of a scene's."""
         at = positions(coarse, self.config.voxel_size, self._half)
         stack: FusionStack = self.keep_trans[1]  # type: ignore[assignment]
-        return coarse.replace(stack.begin(coarse.feats, self._place(at), coarse.counts.tolist()))
+        return coarse.replace(stack.begin(coarse.feats, self._place(at), coarse.lengths))
 
     def boxes(
         self, x: SparseTensor, backbone: Tensor | None, said: Tensor, query: Tensor
@@ -219,7 +221,7 @@ class GroundingHead(nn.Module):
         fused = self.fuse(x.replace(torch.cat([x.feats, sentence[query]], 1)))
         if self.match is not None:
             assert backbone is not None
-            fused = fused.replace(fused.feats + self.match(torch.cat([x.feats, backbone], 1), said, query))
+            fused = fused.replace(self.match(torch.cat([x.feats, backbone], 1), said, query, residual=fused.feats))
         x = fused
         at = positions(x, self.config.voxel_size, self._half)
         raw = self.bbox_conv(x).feats
@@ -230,23 +232,23 @@ class GroundingHead(nn.Module):
         return Place(at, self.pos_embed(at))
 
     def _attend(
-        self, stack: nn.Module, x: SparseTensor, text: Tensor, text_lengths: list[int], limit: int, begun: bool = False
-    ) -> tuple[SparseTensor, Tensor]:
-        """Runs an attention stack; in training on a random ``limit`` of each sentence's voxels, the rest pass by."""
-        at = positions(x, self.config.voxel_size, self._half)
-        counts = x.counts
+        self, stack: nn.Module, x: SparseTensor, at: Tensor, text: Tensor, text_lengths: list[int], limit: int,
+        begun: bool = False,
+    ) -> tuple[SparseTensor, Tensor]:  # fmt: skip
+        """Runs an attention stack over voxels at (N, 3) metres; in training on a random ``limit`` of each sentence's
+        voxels, the rest pass by."""
         if not self._exceeds(x, limit):
-            voxels, text = stack(x.feats, self._place(at), counts.tolist(), text, text_lengths, begun)
+            voxels, text = stack(x.feats, self._place(at), x.lengths, text, text_lengths, begun)
             return x.replace(voxels), text
-        mask = top_mask(torch.rand(len(at), device=at.device), counts, limit)
+        mask = top_mask(torch.rand(len(at), device=at.device), x.offsets, limit)
         rows = mask.nonzero().squeeze(1)
-        lengths = counts.clamp(max=limit).tolist()
+        lengths = [min(length, limit) for length in x.lengths]
         voxels, text = stack(x.feats[rows], self._place(at[rows]), lengths, text, text_lengths)
         return x.replace(x.feats.index_copy(0, rows, voxels)), text
 
     def _exceeds(self, x: SparseTensor, limit: int) -> bool:
         """Whether a training step has to leave voxels out of the attention stack."""
-        return self.training and limit > 0 and int(x.counts.max()) > limit
+        return self.training and limit > 0 and max(x.lengths) > limit
 
     def _forced(
         self, level: int, x: SparseTensor, scores: Tensor, focus: Focus | None, forced: Tensor | None
@@ -260,42 +262,46 @@ class GroundingHead(nn.Module):
         inside = inside_cubes(at, query, focus.region_centers, focus.region_query, side)
         return scores + (inside & forced[query]).to(scores.dtype)
 
-    def _prune(
-        self, level: int, x: SparseTensor, probability: SparseTensor, focus: Focus | None, forced: Tensor | None
-    ) -> tuple[SparseTensor, SparseTensor]:
-        """-> (features, probabilities) of the voxels that stay."""
-        pruning, scores = self.config.pruning, probability.feats[:, 0]
+    def _kept(self, level: int, probability: SparseTensor, focus: Focus | None, forced: Tensor | None) -> Tensor | None:
+        """(N,) bool: the voxels that stay; None where all do."""
+        pruning, x, scores, i = self.config.pruning, probability, probability.feats[:, 0], level - 1
         if not pruning.enabled:
-            return x, probability
+            return None
         if self.training:
-            if not pruning.train_keep[level - 1]:
-                return x, probability
-            mask = top_mask(self._forced(level, x, scores, focus, forced), x.counts, pruning.train_keep[level - 1])
-        else:
-            i = level - 1
-            mask = inference_mask(scores, x.counts, pruning.thresholds[i], pruning.keep_min[i], pruning.keep_max[i])
-        return x.prune(mask), probability.prune(mask)
+            if not pruning.train_keep[i]:
+                return None
+            return top_mask(self._forced(level, x, scores, focus, forced), x.offsets, pruning.train_keep[i])
+        if pruning.thresholds[i] <= 0 and not pruning.keep_max[i]:  # every probability is above
+            return None
+        return inference_mask(scores, x.offsets, pruning.thresholds[i], pruning.keep_min[i], pruning.keep_max[i])
 
     def _upsample(
-        self, level: int, x: SparseTensor, kept: SparseTensor, probability: SparseTensor, finer: SparseTensor,
+        self, level: int, x: SparseTensor, kept: Tensor | None, probability: SparseTensor, finer: SparseTensor,
         scene: Tensor, focus: Focus | None, forced: Tensor | None,
     ) -> tuple[SparseTensor, SparseTensor]:  # fmt: skip
-        """To the finer level, plus the backbone's features (pruning-aware addition) -> (all, those that enter)."""
+        """To the finer level, plus the backbone's features (pruning-aware addition) -> (all, those that enter).
+
+        x: the voxels with a ``probability`` of which those ``kept`` are left; None for all."""
         pruning = self.config.pruning
         block = getattr(self, f"up_block_{level}")
-        if pruning.upsample[level - 1] == "generative":
-            up = block(x)
-        else:
-            like = sparse.replicate(finer, scene)
-            if pruning.enabled:
-                like = like.prune(scores_at(kept, like, self._half) > 0)
-            up = block(x, like)
-        entering = up
-        limit = self._enter_limit(level)
-        if limit and int(up.counts.max()) > limit:
+        occupied = pruning.upsample[level - 1] == "occupied"
+        up = sparse.replicate(finer, scene) if occupied else block(x)
+        if occupied and pruning.enabled and not (level == 2 and kept is None):  # all of level 2 has all parents
+            left = x.replace(probability.feats if kept is None else probability.feats[kept])
+            up = up.prune(scores_at(left, up, self._half) > 0)
+        mask, limit = None, self._enter_limit(level)
+        if limit and max(up.lengths) > limit:
             scores = self._forced(level - 1, up, scores_at(probability, up, self._half), focus, forced)
-            entering = up.prune(top_mask(scores, up.counts, limit))
-        return up, entering.replace(entering.feats + features_at(finer, entering, scene))
+            mask = top_mask(scores, up.offsets, limit)
+        if not occupied:
+            entering = up if mask is None else up.prune(mask)
+            return up, entering.replace(entering.feats + features_at(finer, entering, scene))
+        if mask is not None and level == 2 and not self.training:  # of level 1 nobody reads what does not enter
+            up, mask = up.prune(mask), None
+        found = up.feats
+        up = block(x, up)
+        entering = up.replace(up.feats + found)
+        return up, entering if mask is None else entering.prune(mask)
 
     def _enter_limit(self, level: int) -> int:
         """How many voxels of a sentence may enter the level below ``level``; 0 for all."""
@@ -314,24 +320,24 @@ class GroundingHead(nn.Module):
         """Completion-based addition (TSP3D, section 3.3): brings back voxels of the scan that pruning lost."""
         config = self.config.completion
         candidates = sparse.replicate(level0, scene)
-        if int(candidates.counts.max()) > config.candidates:
+        if max(candidates.lengths) > config.candidates:
             if config.select == "random":
                 scores = torch.rand(len(candidates.feats), device=candidates.feats.device)
             elif config.select == "scattered":
                 scores = scattered_scores(candidates)
             else:
                 scores = scores_at(probability, candidates, self._half)
-            candidates = candidates.prune(top_mask(scores, candidates.counts, config.candidates))
-        candidates, text = self._attend(self.com_trans, candidates, text, text_lengths, 0)
+            candidates = candidates.prune(top_mask(scores, candidates.offsets, config.candidates))
+        at = positions(candidates, self.config.voxel_size, self._half)
+        candidates, text = self._attend(self.com_trans, candidates, at, text, text_lengths, 0)
         weight = self.com_cls.weight.squeeze(2)
         logits = nn.functional.linear(candidates.feats, weight, self.com_cls.bias)[:, 0]
         add = (logits.detach().sigmoid() > config.threshold) & sparse.difference_mask(candidates, x)
-        at = positions(candidates, self.config.voxel_size, self._half)
         found = VoxelLogits(at, candidates.coords[:, 0].long(), logits)
         added = candidates.prune(add)
         added = added.replace(added.feats + sparse.align_features(upsampled, added.coords))
         if self.refine is not None:
-            again = candidates.replace(self.refine(candidates.feats))
+            again = candidates.replace(linear(candidates.feats, self.refine))
             x = x.replace(x.feats + sparse.align_features(again, x.coords))
         return sparse.union(x, added), text, found
 

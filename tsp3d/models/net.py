@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,25 @@ class EncodedScene:
     """What a mask head needs beside."""
 
 
+class Trace(Mapping[str, Tensor]):
+    """Voxels (n, 3) in metres (centres) that each stage kept of a sentence, worked out when they are asked for."""
+
+    def __init__(self, coords: dict[str, Tensor], strides: dict[str, int], sentence: int, voxel_size: float) -> None:
+        """``coords``: by stage the base voxels (N, 4) of all sentences; ``strides``: of each stage."""
+        self._coords, self._strides, self._sentence, self._size = coords, strides, sentence, voxel_size
+
+    def __getitem__(self, stage: str) -> Tensor:
+        coords = self._coords[stage]
+        mine = coords[coords[:, 0] == self._sentence, 1:]
+        return (mine.float() + self._strides[stage] / 2) * self._size
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._coords)
+
+    def __len__(self) -> int:
+        return len(self._coords)
+
+
 @dataclass
 class RawGrounding:
     """Boxes of one sentence, best first."""
@@ -64,7 +83,7 @@ class RawGrounding:
     """(k, C) fused features of the voxels that the boxes are from."""
     presence: float
     """Calibrated probability that anything fits the sentence."""
-    trace: dict[str, Tensor] = field(default_factory=dict)
+    trace: Mapping[str, Tensor] = field(default_factory=dict)
     """Voxels (N, 3) in metres (centres) that each stage kept."""
 
 
@@ -169,16 +188,19 @@ class GroundingNet(nn.Module):
 
     def _decode(self, out: HeadOutput, sentences: int, top_k: int, nms_iou: float) -> list[RawGrounding]:
         results, presence = [], None
+        finest = 4 * self.vision_backbone.stride
+        strides = {stage: finest * {"level1": 2, "level2": 4}.get(stage, 1) for stage in out.trace}
+        borders = torch.searchsorted(out.query, torch.arange(sentences + 1, device=self.device)).tolist()
         if self.presence is not None:
             presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
         for q in range(sentences):
-            rows = (out.query == q).nonzero().squeeze(1)
+            first, last = borders[q : q + 2]
             vote = self.config.head.vote_iou
-            boxes, scores, kept = best_boxes(out.logits[rows], out.boxes[rows], top_k, nms_iou, vote)
+            boxes, scores, kept = best_boxes(out.logits[first:last], out.boxes[first:last], top_k, nms_iou, vote)
             best = float(scores.max()) if len(scores) else 0.0
             logit = presence[q] if presence is not None else logit_of(best)
-            trace = {k: self._meters(c[c[:, 0] == q, 1:], k) for k, c in out.trace.items()}
-            results.append(RawGrounding(boxes, scores, out.fused[rows[kept]], self._present(logit), trace))
+            trace = Trace(out.trace, strides, q, self.config.voxel_size)
+            results.append(RawGrounding(boxes, scores, out.fused[first:last][kept], self._present(logit), trace))
         return results
 
     def _present(self, logit: float) -> float:
@@ -203,11 +225,6 @@ class GroundingNet(nn.Module):
             on[region.rows[inside & (region.query == k)]] = True
             result.append(on[scene.mask.row].nonzero().squeeze(1))
         return result
-
-    def _meters(self, coords: Tensor, stage: str) -> Tensor:
-        """Voxel centres of a stage's coordinates (N, 3)."""
-        stride = 4 * self.vision_backbone.stride * {"level1": 2, "level2": 4}.get(stage, 1)
-        return (coords.float() + stride / 2) * self.config.voxel_size
 
     @property
     def device(self) -> torch.device:

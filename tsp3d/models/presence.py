@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tsp3d.sparse.linear import linear
+
 STATISTICS = 2
 
 
@@ -31,6 +33,6 @@ class PresenceHead(nn.Module):
         total = mass.new_zeros(size).index_add(0, query, mass).clamp(min=1e-12)
         share = (mass / total[query])[:, None]
         mean = torch.zeros_like(most).index_add(0, query, share * fused)
-        found = self.voxels(torch.cat([most, mean, top[:, None], total.log()[:, None]], 1)).relu()
-        asked = self.sentence(said).relu()
-        return self.out(self.mix(torch.cat([found, asked, found * asked], 1)).relu())[:, 0]
+        found = linear(torch.cat([most, mean, top[:, None], total.log()[:, None]], 1), self.voxels, activation="relu")
+        asked = linear(said, self.sentence, activation="relu")
+        return linear(linear(torch.cat([found, asked, found * asked], 1), self.mix, activation="relu"), self.out)[:, 0]

@@ -6,33 +6,19 @@ import torch
 from torch import Tensor
 
 from tsp3d import sparse
-from tsp3d.sparse import SparseTensor
+from tsp3d.sparse import SparseTensor, ops
 
 
-def rank_in_query(scores: Tensor, counts: Tensor) -> Tensor:
-    """Rank (0 = best) of each voxel in its sentence, ties by row. scores (N,), counts (Q,) rows each -> (N,) int64."""
-    order = scores.argsort(descending=True, stable=True)
-    if len(counts) == 1:
-        return torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=scores.device))
-    query = torch.repeat_interleave(torch.arange(len(counts), device=scores.device), counts)
-    order = order[query[order].argsort(stable=True)]
-    starts = counts.cumsum(0) - counts
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=scores.device) - starts[query]
-    return rank
-
-
-def inference_mask(probability: Tensor, counts: Tensor, threshold: float, keep_min: int, keep_max: int) -> Tensor:
+def inference_mask(probability: Tensor, offsets: Tensor, threshold: float, keep_min: int, keep_max: int) -> Tensor:
     """Voxels above the threshold, always the ``keep_min`` best of each sentence, never more than ``keep_max`` (0: no
-    limit). probability (N,), counts (Q,) -> (N,) bool."""
-    rank = rank_in_query(probability, counts)
-    mask = (probability > threshold) | (rank < keep_min)
-    return mask & (rank < keep_max) if keep_max else mask
+    limit). probability (N,), offsets (Q + 1,) as a tensor has them -> (N,) bool."""
+    mask = (probability > threshold) | top_mask(probability, offsets, keep_min)
+    return mask & top_mask(probability, offsets, keep_max) if keep_max else mask
 
 
-def top_mask(scores: Tensor, counts: Tensor, keep: int) -> Tensor:
-    """The ``keep`` best voxels of each sentence. scores (N,), counts (Q,) -> (N,) bool."""
-    return rank_in_query(scores, counts) < keep
+def top_mask(scores: Tensor, offsets: Tensor, keep: int) -> Tensor:
+    """The ``keep`` best voxels of a sentence, of equal ones the first; scores (N,), offsets (Q + 1,) -> (N,) bool."""
+    return ops.top_mask(scores, offsets, keep)
 
 
 def scattered_scores(x: SparseTensor) -> Tensor:
@@ -53,10 +39,8 @@ def positions(x: SparseTensor, voxel_size: float, half: bool = True) -> Tensor:
 
 def scores_at(coarse: SparseTensor, fine: SparseTensor, half: bool = True) -> Tensor:
     """Score of a coarser level (one channel) interpolated at the voxels of a finer one -> (N_fine,)."""
-    points = fine.coords.float()
-    if half:  # centre to centre; the operator's positions are minimum corners
-        points[:, 1:] += (fine.stride - coarse.stride) / 2
-    return sparse.interpolate(coarse, points)[:, 0]
+    shift = (fine.stride - coarse.stride) / 2 if half else 0.0  # centre to centre; else it goes by minimum corners
+    return sparse.interpolate_over(coarse, fine.coordinate_set, shift)[:, 0]
 
 
 def features_at(scene_level: SparseTensor, x: SparseTensor, sentence_scene: Tensor) -> Tensor:
@@ -64,5 +48,7 @@ def features_at(scene_level: SparseTensor, x: SparseTensor, sentence_scene: Tens
 
     The sentences' scenes are looked up by index, so that the scene level need not be replicated per sentence.
     """
-    coords = torch.cat([sentence_scene[x.coords[:, 0].long()].to(torch.int32)[:, None], x.coords[:, 1:]], 1)
+    coords = x.coords
+    if scene_level.batch_size > 1 or x.batch_size > 1:
+        coords = torch.cat([sentence_scene[coords[:, 0].long()].to(torch.int32)[:, None], coords[:, 1:]], 1)
     return sparse.align_features(scene_level, coords)

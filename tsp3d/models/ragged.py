@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
+from tsp3d.sparse.linear import attention_layer, layers_of, linear, native, packed
 
 PADDING_BUDGET = 1.15  # padded work over real work that one group may reach before a new one is opened
 
@@ -47,12 +48,22 @@ class RaggedPlan:
         if len(q_lengths) != len(k_lengths):
             raise ValueError(f"{len(q_lengths)} query sequences but {len(k_lengths)} key sequences")
         self.lengths, self.device = (q_lengths, k_lengths), device
+        self._ends: tuple[RaggedPlan, RaggedPlan] | None = None
+
+    def across(self, other: RaggedPlan) -> RaggedPlan:
+        """From the queries of this plan to the keys of another."""
+        plan = RaggedPlan(self.lengths[0], other.lengths[1], self.device)
+        plan._ends = (self, other)
+        return plan
 
     @cached_property
     def splits(self) -> tuple[Tensor, Tensor]:
         """(S + 1,) int64 borders of the queries' and of the keys' sequences."""
-        q, k = (torch.tensor([*_starts(n), sum(n)], device=self.device) for n in self.lengths)
-        return q, k
+        if self._ends is not None:
+            return self._ends[0].splits[0], self._ends[1].splits[1]
+        q, k = self.lengths
+        borders = torch.tensor([*_starts(q), sum(q)], device=self.device)
+        return borders, borders if q is k else torch.tensor([*_starts(k), sum(k)], device=self.device)
 
     @cached_property
     def groups(self) -> list[tuple[int, Tensor, Tensor, Tensor | None, Tensor | None]]:
@@ -68,14 +79,10 @@ class RaggedPlan:
             groups.append((len(members), q_index, k_index, mask, q_valid))
         return groups
 
-    def native(self, q: Tensor) -> bool:
-        """Whether our own operators attend, which are faster than padded groups on the CPU, and know no gradients."""
-        return not (q.is_cuda or torch.is_grad_enabled() or torch.compiler.is_compiling())
-
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
         """q (Nq, H, D), k (Nk, H, D), v (Nk, H, E) -> (Nq, H, E); rows without keys get zeros. ``scale``: of the
         logits, by default 1 / sqrt(D). ``dropout``: of the attention weights."""
-        if self.native(q) and not dropout:
+        if native(q) and not dropout:
             return ops.attention(q, k, v, *self.splits, q.shape[2] ** -0.5 if scale is None else scale)
         parts, rows = [], []
         for size, q_index, k_index, mask, q_valid in self.groups:
@@ -145,20 +152,34 @@ class RaggedAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, plan: RaggedPlan) -> Tensor:
-        q, k, v = self._project(query, key, value)
-        split = (self.heads, -1)
-        return self.out_proj(
-            plan.attend(q.unflatten(1, split), k.unflatten(1, split), v.unflatten(1, split)).flatten(1)
-        )
-
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """The three projections, in as few products as there are different inputs next to each other."""
-        weight, bias, dim = self.in_proj_weight, self.in_proj_bias, query.shape[1]
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        plan: RaggedPlan,
+        dropout: nn.Dropout | None = None,
+        residual: Tensor | None = None,
+        after: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """query (Nq, C), key and value (Nk, C) -> (Nq, C); what follows the last projection is that of ``linear``."""
+        dim = query.shape[1]
+        # In as few products as there are different inputs next to each other.
         if query is key:
             sizes = [3 * dim] if key is value else [2 * dim, dim]
         else:
             sizes = [dim, 2 * dim] if key is value else [dim, dim, dim]
         inputs = {1: [query], 2: [query, value], 3: [query, key, value]}[len(sizes)]
-        parts = zip(inputs, weight.split(sizes), bias.split(sizes), strict=True)
-        return [out for x, w, b in parts for out in F.linear(x, w, b).split(dim, dim=1)]
+        weights = [self.in_proj_weight, self.in_proj_bias, self.out_proj.weight, self.out_proj.bias]
+
+        def split() -> list[tuple[Tensor, Tensor]]:
+            return [*zip(weights[0].split(sizes), weights[1].split(sizes), strict=True), (weights[2], weights[3])]
+
+        layers = layers_of(self, query, weights, split, tuple(sizes))
+        if len(sizes) < 3 and packed(layers, dropout):
+            other = None if key is query and value is query else value
+            return attention_layer(layers, query, other, plan.splits, self.heads, residual=residual, after=after)
+        outs = [f(x) for f, x in zip(layers, inputs, strict=False)]
+        q, k, v = (part for out in outs for part in out.unflatten(1, (-1, self.heads, dim // self.heads)).unbind(1))
+        attended = plan.attend(q, k, v).flatten(1)
+        return linear(attended, layers[-1], dropout=dropout, residual=residual, after=after)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
+from tsp3d.sparse.linear import attention_layer, layers_of, linear, native, packed
 
 from .ragged import RaggedAttention, RaggedPlan
 
@@ -55,20 +56,45 @@ class SpatialAttention(RaggedAttention):
         nn.init.zeros_(self.tell.weight)
         nn.init.zeros_(self.tell.bias)
 
-    def forward(self, qk: Tensor, value: Tensor, xyz: Tensor, plan: RaggedPlan) -> Tensor:  # type: ignore[override]
-        """qk and value (N, C), xyz (N, 3) metres -> (N, C)."""
-        wqk, wv = self.in_proj_weight.split([2 * qk.shape[1], qk.shape[1]])
-        bqk, bv = self.in_proj_bias.split([2 * qk.shape[1], qk.shape[1]])
-        first = F.linear(qk, torch.cat([wqk, self.ask.weight]), torch.cat([bqk, self.ask.bias]))
-        qk, ask = first.split([2 * qk.shape[1], 6 * self.heads], 1)
+    def forward(  # type: ignore[override]
+        self,
+        qk: Tensor,
+        value: Tensor,
+        xyz: Tensor,
+        plan: RaggedPlan,
+        dropout: nn.Dropout | None = None,
+        residual: Tensor | None = None,
+        after: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """qk and value (N, C), xyz (N, 3) metres -> (N, C); what follows is that of ``linear``."""
+        layers = layers_of(self, value, self._parts(), self._layers)
+        if packed(layers, dropout):
+            return attention_layer(layers, qk, value, plan.splits, self.heads, None, residual, after, xyz)
+        (first, second, last), dim = layers, value.shape[1]
+        qk, ask = first(qk).split([2 * dim, 6 * self.heads], 1)
         q, k = qk.unflatten(1, (2, self.heads, -1)).unbind(1)
-        v, ask = F.linear(value, wv, bv).unflatten(1, (self.heads, -1)), ask.unflatten(1, (self.heads, 6))
-        width = v.shape[2]
-        if plan.native(q):
+        v, ask = second(value).unflatten(1, (self.heads, -1)), ask.unflatten(1, (self.heads, 6))
+        if native(value):
             out = ops.spatial_attention(q, k, v, ask, xyz, plan.splits[0])
         else:
             out = self._attend(q, k, v, ask, xyz, plan)
-        return self.out_proj(out[:, :, :width].flatten(1)) + self.tell(out[:, :, width:].flatten(1))
+        return linear(out.flatten(1), last, dropout=dropout, residual=residual, after=after)
+
+    def _parts(self) -> list[Tensor]:
+        layers = (self.out_proj, self.ask, self.tell)
+        return [self.in_proj_weight, self.in_proj_bias, *(p for layer in layers for p in (layer.weight, layer.bias))]
+
+    def _layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias: to query, key and what they ask; to the value; from what the heads attended to, with the
+        moments of each after its values."""
+        wqk, wv = self.in_proj_weight.tensor_split([2 * len(self.in_proj_weight) // 3])
+        bqk, bv = self.in_proj_bias.tensor_split([2 * len(self.in_proj_bias) // 3])
+        heads = [weight.unflatten(1, (self.heads, -1)) for weight in (self.out_proj.weight, self.tell.weight)]
+        return [
+            (torch.cat([wqk, self.ask.weight]), torch.cat([bqk, self.ask.bias])),
+            (wv, bv),
+            (torch.cat(heads, 2).flatten(1), self.out_proj.bias + self.tell.bias),
+        ]
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, ask: Tensor, xyz: Tensor, plan: RaggedPlan) -> Tensor:
         """As ``ops.spatial_attention``, in terms of attention with six channels more."""

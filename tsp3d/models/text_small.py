@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tsp3d.models.ragged import PaddedPlan, RaggedPlan
 from tsp3d.models.text import BUNDLED, TextConfig, TextEncoder, TextFeatures, config_from_dict
+from tsp3d.sparse.linear import attention_layer, layers_of, linear, packed
 
 SENTENCE_TOKEN = "[CLS]"
 
@@ -27,20 +27,23 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.up, self.down = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
 
-    def _attend(self, x: Tensor, plan: RaggedPlan | PaddedPlan, dropout: float) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)  # (T, heads, d) each
-        return plan.attend(q, k, v, dropout=dropout).flatten(1)
-
     def forward(self, x: Tensor, plan: RaggedPlan | PaddedPlan) -> Tensor:
         """x: (T, dim) → (T, dim)."""
-        p = self.dropout if self.training else 0.0
-        x = x + F.dropout(self.out(self._attend(self.norm1(x), plan, p)), p)
-        return x + F.dropout(self.down(F.gelu(self.up(self.norm2(x)))), p)
+        p = self.dropout.p if self.training else 0.0
+        parts = [(layer.weight, layer.bias) for layer in (self.qkv, self.out)]
+        layers = layers_of(self, x, [*parts[0], *parts[1]], lambda: parts)
+        if packed(layers, self.dropout) and isinstance(plan, RaggedPlan):
+            x = attention_layer(layers, x, None, plan.splits, self.heads, before=self.norm1, residual=x)
+        else:
+            q, k, v = linear(x, self.qkv, self.norm1).unflatten(1, (3, self.heads, -1)).unbind(1)  # (T, heads, d) each
+            x = linear(plan.attend(q, k, v, dropout=p).flatten(1), self.out, dropout=self.dropout, residual=x)
+        hidden = linear(x, self.up, self.norm2, "gelu")
+        return linear(hidden, self.down, dropout=self.dropout, residual=x)
 
 
 class SmallTextEncoder(TextEncoder):

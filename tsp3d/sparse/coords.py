@@ -28,11 +28,13 @@ class CoordinateSet:
         self.stride = stride
         self.batch_size = batch_size
         self._offsets: Tensor | None = None
+        self._lengths: list[int] | None = None
         # Target None stands for this set itself: a reference would be a cycle, and memory would wait for the collector.
         self._maps: dict[MapKey, tuple[CoordinateSet | None, KernelMap]] = {}
         # Made when it is needed: torch.compile traces the making of sets, and cannot trace that of weak references.
         self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] | None = None
-        self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, new row of each of its rows
+        self._around: WeakKeyDictionary[CoordinateSet, dict[float, tuple[Tensor, Tensor]]] | None = None
+        self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, those of its rows that are left
         self._copied_from: tuple[CoordinateSet, Tensor] | None = None  # parent, scene of each new scene
 
     def __len__(self) -> int:
@@ -50,10 +52,19 @@ class CoordinateSet:
     @property
     def offsets(self) -> Tensor:
         """(B + 1,) int64: rows of scene b are ``offsets[b]:offsets[b + 1]``."""
-        if self._offsets is None:
+        if self._offsets is None and self.batch_size == 1 and self.device.type == "cpu":
+            self._offsets = torch.tensor([0, self.rows])
+        elif self._offsets is None:
             scenes = torch.arange(self.batch_size + 1, dtype=torch.int32, device=self.device)
             self._offsets = torch.searchsorted(self.coords[:, 0].contiguous(), scenes)
         return self._offsets
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of each scene, as numbers. The first call waits for the device."""
+        if self._lengths is None:
+            self._lengths = [self.rows] if self.batch_size == 1 else self.offsets.diff().tolist()
+        return self._lengths
 
     def to(self, device: torch.device | str) -> CoordinateSet:
         """The same set on another device, without the cached maps."""
@@ -65,10 +76,13 @@ class CoordinateSet:
 
     # --- derived sets -------------------------------------------------------------------------------------------------
 
-    def pruned(self, mask: Tensor) -> CoordinateSet:
-        """The rows where mask (N,) bool is True. Maps of this set are filtered when the new set needs them."""
-        result = CoordinateSet(self.coords[mask], self.stride, self.batch_size)
-        result._pruned_from = (self, new_rows(mask))
+    def pruned(self, mask: Tensor, rows: Tensor | None = None) -> CoordinateSet:
+        """The rows where mask (N,) bool is True. Maps of this set are filtered when the new set needs them.
+
+        ``rows``: int64 numbers of those rows, where they are known."""
+        rows = mask.nonzero().squeeze(1) if rows is None else rows
+        result = CoordinateSet(self.coords.index_select(0, rows), self.stride, self.batch_size)
+        result._pruned_from = (self, rows)
         return result
 
     def replicated(self, index: Tensor) -> CoordinateSet:
@@ -121,6 +135,23 @@ class CoordinateSet:
             maps[kernel_size] = KernelMap.build(target.coords, self.coords, kernel_size, target.stride).swapped()
         return maps[kernel_size]
 
+    def around(self, points: CoordinateSet, shift: float) -> tuple[Tensor, Tensor]:
+        """Rows (M, 8) and trilinear weights (M, 8) of the voxels around those of another set, which are moved by
+        ``shift`` base voxels along each axis: what ``ops.interpolate`` takes. Kept for as long as both sets are."""
+        if self._around is None:
+            self._around = WeakKeyDictionary()
+        known = self._around.setdefault(points, {})
+        if shift not in known:
+            at = points.coords.float()
+            at[:, 1:] += shift
+            known[shift] = ops.interpolation_weights(self.coords, at, self.stride)
+        return known[shift]
+
+    @property
+    def pruned_from(self) -> tuple[CoordinateSet, Tensor] | None:
+        """The set that this one was pruned from, and those of its rows (N,) int64 that are left."""
+        return self._pruned_from
+
     def _map(self, key: MapKey) -> tuple[CoordinateSet, KernelMap]:
         if key not in self._maps:
             target, built = self._derive(key) or self._build(key)
@@ -164,6 +195,7 @@ class CoordinateSet:
             parent, rows = self._pruned_from
             if len(self) >= FILTER_SHARE * len(parent) and parent._knows(key):
                 source, known = parent._map(key)
+                rows = new_rows(rows, len(parent))
                 if stride == 1:
                     return self, known.filtered(rows, rows)
                 target = self.strided(stride)

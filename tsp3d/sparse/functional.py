@@ -109,6 +109,16 @@ def interpolate(x: SparseTensor, points: Tensor) -> Tensor:
     return _weighted(x.feats, rows, weights)
 
 
+def interpolate_over(x: SparseTensor, points: CoordinateSet, shift: float = 0.0) -> Tensor:
+    """(M, C): as :func:`interpolate`, at the voxels of a set moved by ``shift`` base voxels along each axis. Where the
+    points fall is kept with the two sets, or with the set that x was pruned from, which lasts longer."""
+    feats, around, pruned = x.feats, x.coordinate_set, x.coordinate_set.pruned_from
+    if pruned is not None:
+        around, rows = pruned
+        feats = feats.new_zeros(around.rows, feats.shape[1]).index_copy(0, rows, feats)
+    return _weighted(feats, *around.around(points, shift))
+
+
 def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
     """A batch of copies of scenes: new scene b is scene ``index[b]`` of x.
 
@@ -118,9 +128,10 @@ def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
     if isinstance(times, int):
         times = torch.arange(x.batch_size, device=x.device).repeat_interleave(times)
     index = times.to(device=x.device, dtype=torch.int64)
-    if len(index) and not (0 <= int(index.min()) and int(index.max()) < x.batch_size):
-        raise ValueError(f"scene indices must be in 0..{x.batch_size - 1}, got {index.tolist()}")
-    if x.batch_size == 1 and len(index) == 1:  # the same scene: its kernel maps serve again
+    scenes = index.tolist()
+    if scenes and not (0 <= min(scenes) and max(scenes) < x.batch_size):
+        raise ValueError(f"scene indices must be in 0..{x.batch_size - 1}, got {scenes}")
+    if x.batch_size == 1 and len(scenes) == 1:  # the same scene: its kernel maps serve again
         return x
     rows, _ = x.coordinate_set.replicated_rows(index)
     return SparseTensor.over(x.feats.index_select(0, rows), x.coordinate_set.replicated(index))

@@ -71,6 +71,7 @@ class KernelMap:
         return KernelMap(*ops.replicate_map(self.in_rows, self.out_rows, self.splits, in_offsets, out_offsets, index))
 
 
-def new_rows(mask: Tensor) -> Tensor:
-    """(N,) int32 row numbers after keeping the rows where ``mask`` is True, -1 for the others."""
-    return torch.where(mask, mask.cumsum(0) - 1, -1).int()
+def new_rows(kept: Tensor, size: int) -> Tensor:
+    """(size,) int32 row numbers after keeping the rows ``kept`` (N,) int64 of so many, -1 for the others."""
+    numbers = torch.arange(len(kept), dtype=torch.int32, device=kept.device)
+    return torch.full((size,), -1, dtype=torch.int32, device=kept.device).index_copy(0, kept, numbers)

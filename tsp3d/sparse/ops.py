@@ -66,6 +66,18 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         "(Tensor q, Tensor k, Tensor v, Tensor ask, Tensor xyz, Tensor splits) -> Tensor",
         reference.spatial_attention,
     ),
+    "linear": (
+        "(Tensor x, Tensor? before_weight, Tensor? before_bias, Tensor panels, SymInt channels, int activation, "
+        "Tensor? factor, Tensor? residual, Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
+        reference.linear,
+    ),
+    "attention_layer": (
+        "(Tensor query, Tensor? value, Tensor? before_weight, Tensor? before_bias, Tensor first, int channels, "
+        "Tensor? second, Tensor out, Tensor? xyz, Tensor q_splits, Tensor k_splits, int heads, Tensor? residual, "
+        "Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
+        reference.attention_layer,
+    ),
+    "top_mask": ("(Tensor scores, Tensor splits, int keep) -> Tensor", reference.top_mask),
     "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
     "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
 }
@@ -107,6 +119,9 @@ interpolate = _ops.interpolate
 splat = _ops.splat
 attention = _ops.attention
 spatial_attention = _ops.spatial_attention
+linear = _ops.linear
+attention_layer = _ops.attention_layer
+top_mask = _ops.top_mask
 box_iou_3d = _ops.box_iou_3d
 nms_3d = _ops.nms_3d
 
@@ -249,6 +264,21 @@ def _(q, k, v, ask, xyz, splits):
     return q.new_empty(q.shape[0], q.shape[1], v.shape[2] + 7)
 
 
+@torch.library.register_fake("tsp3d::linear", lib=_LIBRARY)
+def _(x, before_weight, before_bias, panels, channels, activation, factor, residual, after_weight, after_bias, eps):
+    return x.new_empty(x.shape[0], channels)
+
+
+@torch.library.register_fake("tsp3d::attention_layer", lib=_LIBRARY)
+def _(query, *others):
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+@torch.library.register_fake("tsp3d::top_mask", lib=_LIBRARY)
+def _(scores, splits, keep):
+    return scores.new_empty(scores.shape[0], dtype=torch.bool)
+
+
 @torch.library.register_fake("tsp3d::box_iou_3d", lib=_LIBRARY)
 def _(a, b):
     return a.new_empty(a.shape[0], b.shape[0], dtype=torch.promote_types(a.dtype, b.dtype))
@@ -384,9 +414,15 @@ def _attention_backward(ctx, grad):
     raise RuntimeError("this attention is for inference; learn through torch's scaled_dot_product_attention")
 
 
+def _layer_backward(ctx, grad):
+    raise RuntimeError("this layer is for inference; learn through torch's")
+
+
 _GRADIENTS = {
     "attention": (_attention_backward, _no_setup),
     "spatial_attention": (_attention_backward, _no_setup),
+    "linear": (_layer_backward, _no_setup),
+    "attention_layer": (_layer_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
     "conv_fused": (_conv_fused_backward, _conv_fused_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),

@@ -78,6 +78,11 @@ class SparseTensor:
         return self.offsets.diff()
 
     @property
+    def lengths(self) -> list[int]:
+        """``counts`` as numbers. The first call waits for the device."""
+        return self.coordinate_set.lengths
+
+    @property
     def device(self) -> torch.device:
         return self.feats.device
 
@@ -108,7 +113,8 @@ class SparseTensor:
         """The voxels where mask (N,) bool is True. Kernel maps are filtered, not rebuilt."""
         if mask.dtype != torch.bool or mask.shape != (len(self),):
             raise ValueError(f"mask must be ({len(self)},) bool, got {tuple(mask.shape)} {mask.dtype}")
-        return SparseTensor.over(self.feats[mask], self.coordinate_set.pruned(mask))
+        rows = mask.nonzero().squeeze(1)
+        return SparseTensor.over(self.feats.index_select(0, rows), self.coordinate_set.pruned(mask, rows))
 
     def to(self, device: torch.device | str) -> SparseTensor:
         """The same tensor on another device."""

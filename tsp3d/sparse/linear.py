@@ -1,0 +1,167 @@
+"""Linear layers of rows with their neighbours (layer norm, activation, residual) in one pass, where nothing is learnt.
+
+On the CPU, at inference, ``ops.linear`` serves; everywhere else the same layers run one after the other in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeGuard
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tsp3d.sparse import ops
+
+PANEL = 32
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {"none": None, "relu": F.relu, "gelu": F.gelu}
+_CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Layer]]] = WeakKeyDictionary()
+"""Per module the state of the weights that layers were made of, and the layers."""
+
+
+def native(x: Tensor) -> bool:
+    """Whether operators for inference serve: on the CPU, where no gradients are kept and nothing is traced."""
+    return x.is_cpu and not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.is_autocast_enabled("cpu")
+        or x.dtype not in (torch.float32, torch.float64)
+    )
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A linear layer as ``ops.linear`` takes it."""
+
+    panels: Tensor
+    """(P, Cin + 1, 32)"""
+    channels: int
+    """Cout"""
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor) -> Packed:
+        """From a weight (Cout, Cin) and bias (Cout,) as ``nn.Linear`` has them."""
+        columns = F.pad(torch.cat([weight.T, bias[None]]), (0, -len(weight) % PANEL))  # (Cin + 1, P * 32)
+        return cls(columns.unflatten(1, (-1, PANEL)).transpose(0, 1).contiguous(), len(weight))
+
+    def __call__(
+        self,
+        x: Tensor,
+        before: nn.LayerNorm | None = None,
+        activation: str = "none",
+        factor: Tensor | None = None,
+        residual: Tensor | None = None,
+        after: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        """As :func:`linear`, by the operator."""
+        return ops.linear(
+            x, *_affine(before), self.panels, self.channels, _CODES[activation], factor, residual, *_affine(after),
+            _eps(before, after),
+        )  # fmt: skip
+
+
+def _affine(norm: nn.LayerNorm | None) -> tuple[Tensor | None, Tensor | None]:
+    if norm is None:
+        return None, None
+    assert norm.weight is not None and norm.bias is not None, "the operators take layer norms with weight and bias"
+    return norm.weight, norm.bias
+
+
+def _eps(before: nn.LayerNorm | None, after: nn.LayerNorm | None) -> float:
+    assert before is None or after is None or before.eps == after.eps, "the operators have one eps for both norms"
+    norm = before or after
+    return 0.0 if norm is None else norm.eps
+
+
+def attention_layer(
+    layers: Sequence[Packed],
+    query: Tensor,
+    value: Tensor | None,
+    splits: tuple[Tensor, Tensor],
+    heads: int,
+    before: nn.LayerNorm | None = None,
+    residual: Tensor | None = None,
+    after: nn.LayerNorm | None = None,
+    xyz: Tensor | None = None,
+) -> Tensor:
+    """(Nq, C): ``ops.attention_layer``, from its layers: of the query, of the value where there is one, the last."""
+    first, second, out = layers[0], layers[1].panels if len(layers) > 2 else None, layers[-1]
+    return ops.attention_layer(
+        query, value, *_affine(before), first.panels, first.channels, second, out.panels, xyz, *splits, heads, residual,
+        *_affine(after), _eps(before, after),
+    )  # fmt: skip
+
+
+def packed(layers: Sequence[Layer], dropout: nn.Dropout | None = None) -> TypeGuard[Sequence[Packed]]:
+    """Whether operators serve all of the layers, and nothing is dropped after them."""
+    return not _drops(dropout) and all(isinstance(layer, Packed) for layer in layers)
+
+
+def _drops(dropout: nn.Dropout | None) -> bool:
+    return dropout is not None and dropout.training and dropout.p > 0
+
+
+Layer = nn.Linear | Packed | Callable[[Tensor], Tensor]
+
+
+def layers_of(
+    module: nn.Module,
+    x: Tensor,
+    weights: list[Tensor],
+    make: Callable[[], Sequence[tuple[Tensor, Tensor]]],
+    kind: object = None,
+) -> list[Layer]:
+    """The layers for x that ``make`` gives as pairs of weight (Cout, Cin) and bias (Cout,).
+
+    At inference they are packed once and kept with the module, until one of the weights that they are made of changes,
+    or another kind is asked for.
+    """
+    state = _state(weights, kind) if native(x) else None
+    if state is None:
+        return [partial(F.linear, weight=weight, bias=bias) for weight, bias in make()]
+    found = _KEPT.get(module)
+    if found is None or found[0] != state:
+        with torch.inference_mode(False), torch.no_grad():
+            found = _KEPT[module] = (state, [Packed.of(*pair) for pair in make()])
+    return found[1]
+
+
+def _state(weights: list[Tensor], kind: object) -> tuple | None:
+    """What changes with the weights; None for those made in inference mode, which do not count their changes."""
+    try:
+        return (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
+    except RuntimeError:
+        return None
+
+
+def linear(
+    x: Tensor,
+    layer: Layer,
+    before: nn.LayerNorm | None = None,
+    activation: str = "none",
+    dropout: nn.Dropout | None = None,
+    factor: Tensor | None = None,
+    residual: Tensor | None = None,
+    after: nn.LayerNorm | None = None,
+) -> Tensor:
+    """(N, Cout): ``after(residual + factor * dropout(activation(layer(before(x)))))``, without what is None.
+
+    x (N, Cin); factor and residual (N, Cout); activation: a key of ``ACTIVATIONS``.
+    """
+    if isinstance(layer, nn.Linear):
+        weight, bias = layer.weight, layer.bias
+        layer = layers_of(layer, x, [weight, bias], lambda: [(weight, bias)])[0]
+    if isinstance(layer, Packed) and not _drops(dropout):
+        return layer(x, before, activation, factor, residual, after)
+    y = layer(x if before is None else before(x))
+    function = ACTIVATIONS[activation]
+    y = y if function is None else function(y)
+    y = y if dropout is None else dropout(y)
+    y = y if factor is None else y * factor
+    y = y if residual is None else residual + y
+    return y if after is None else after(y)
