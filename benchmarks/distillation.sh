@@ -5,8 +5,8 @@
 # INIT: weights that all start from, their head left out. LARGE: weights folder of a larger teacher; without it
 # "large-to-tiny" is left out. "lar" needs pip install tsp3d[views], and time for its views (configs/distill/lar.yaml).
 # "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
-# By the environment: METHODS, CONTROLS, SEEDS, SHARES, TEACHER (of "born-again"), SCENES and QUERIES (of the validation;
-# 0 for all), TRAIN (more key=value).
+# By the environment: METHODS, CONTROLLED (those of them that get controls), SEEDS, SHARES, TEACHER (of "born-again"),
+# SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value).
 set -euo pipefail
 data=$1 init=$2 out=$3 steps=${4:-400} large=${5:-}
 methods=${METHODS:-born-again born-again-ema head lar${large:+ large-to-tiny}}
@@ -44,9 +44,8 @@ for seed in ${SEEDS:-0 1 2}; do
     for share in ${SHARES:-1 0.1}; do
         echo "student none $seed $share"
         for method in $methods; do
-            for control in ${CONTROLS:-none random shuffled}; do
-                echo "$method $control $seed $share"
-            done
+            echo "$method none $seed $share"
+            [[ " ${CONTROLLED-$methods} " != *" $method "* ]] || printf '%s\n' "$method "{random,shuffled}" $seed $share"
         done
     done
 done | xargs -P 2 -L 1 bash -c 'one "$@"' one
