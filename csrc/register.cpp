@@ -4,7 +4,10 @@
 #include "common/isa.h"
 #include "register.h"
 
-STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) { tsp3d::implement_operators(m); }
+STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) {
+  tsp3d::implement_operators(m);
+  m.impl("conv_int8", TORCH_BOX(&tsp3d::conv_int8));
+}
 
 // "key=value;..." for `python -m tsp3d.info`, read with ctypes.
 extern "C" __attribute__((visibility("default"))) const char* tsp3d_build_info() {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsp3d.sparse import reference, reference_boxes
+from tsp3d.sparse import reference, reference_boxes, reference_int8
 from tsp3d.sparse.backends import STATUS as STATUS  # loads the compiled library, before the schemas are defined
 
 _MAP = "Tensor in_rows, Tensor out_rows, Tensor splits"
@@ -35,6 +35,11 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
     "conv_fused": (
         f"(Tensor feats, Tensor weight, Tensor? bias, Tensor? residual, {_MAP}, SymInt num_out, bool relu) -> Tensor",
         reference.conv_fused,
+    ),
+    "conv_int8": (
+        "(Tensor feats, Tensor weight, Tensor scales, float step, int zero, Tensor? bias, Tensor? residual, "
+        f"{_MAP}, SymInt num_out, bool relu) -> Tensor",
+        reference_int8.conv_int8,
     ),
     "conv_weight_grad": (f"(Tensor feats, Tensor grad, {_MAP}) -> Tensor", reference.conv_weight_grad),
     "sort_map": (f"({_MAP}, SymInt num_out, int shares) -> Tensor", reference.sort_map),
@@ -95,6 +100,7 @@ filter_map = _ops.filter_map
 replicate_map = _ops.replicate_map
 conv = _ops.conv
 conv_fused = _ops.conv_fused
+conv_int8 = _ops.conv_int8
 conv_weight_grad = _ops.conv_weight_grad
 sort_map = _ops.sort_map
 tiled_conv = _ops.tiled_conv
@@ -186,6 +192,11 @@ def _(feats, weight, in_rows, out_rows, splits, num_out):
 @torch.library.register_fake("tsp3d::conv_fused", lib=_LIBRARY)
 def _(feats, weight, bias, residual, in_rows, out_rows, splits, num_out, relu):
     return feats.new_empty(num_out, weight.shape[2])
+
+
+@torch.library.register_fake("tsp3d::conv_int8", lib=_LIBRARY)
+def _(feats, weight, scales, step, zero, bias, residual, in_rows, out_rows, splits, num_out, relu):
+    return feats.new_empty(num_out, scales.shape[0])
 
 
 @torch.library.register_fake("tsp3d::conv_weight_grad", lib=_LIBRARY)
@@ -384,11 +395,16 @@ def _attention_backward(ctx, grad):
     raise RuntimeError("this attention is for inference; learn through torch's scaled_dot_product_attention")
 
 
+def _conv_int8_backward(ctx, grad):
+    raise RuntimeError("this convolution in int8 is for inference; learn in float32, with conv_fused")
+
+
 _GRADIENTS = {
     "attention": (_attention_backward, _no_setup),
     "spatial_attention": (_attention_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
     "conv_fused": (_conv_fused_backward, _conv_fused_setup),
+    "conv_int8": (_conv_int8_backward, _no_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),
     "sum_pool": (_sum_pool_backward, _sum_pool_setup),
     "max_pool": (_max_pool_backward, _max_pool_setup),
