@@ -62,15 +62,15 @@ class Args:
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: str = "float32"
-    """float32, or bfloat16 on a CPU with AVX-512 BF16."""
+    """float32, or on a CPU int8, or bfloat16 with AVX-512 BF16."""
 
 
 def main(args: Args) -> None:
     """Evaluate, report, print the table."""
     try:
         device = pick_device(args.device)
-        net = GroundingNet.from_pretrained(find_weights(args.model), device)
-        set_precision(net, args.precision, device)
+        net = GroundingNet.from_pretrained(folder := find_weights(args.model), device)
+        set_precision(net, args.precision, device, folder)
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"evaluate: {error}") from error

@@ -42,8 +42,9 @@ class ModelTimes:
 
 def load(name: str, device: torch.device, precision: str = "float32") -> GroundingNet:
     """A network by name or folder. Raises UserError where there is none, or no such precision."""
-    net = GroundingNet.from_pretrained(find_weights(name), device)
-    set_precision(net, precision, device)
+    folder = find_weights(name)
+    net = GroundingNet.from_pretrained(folder, device)
+    set_precision(net, precision, device, folder)
     return net
 
 
