@@ -23,23 +23,6 @@ inline void check_fused(const Tensor& feats, int64_t num_out, int64_t cout, cons
                   "tsp3d: the residual must be (num_out, Cout) of the features' dtype");
 }
 
-constexpr int64_t kInt8Terms = INT32_MAX / (255 * 128);  // products that a sum of 32 bits holds
-
-inline void check_int8(const Tensor& feats, const Tensor& weight, const Tensor& scales, double step, int64_t zero,
-                       int64_t offsets) {
-  STD_TORCH_CHECK(feats.dim() == 2 && weight.dim() == 4 && scales.dim() == 1,
-                  "tsp3d: conv_int8 takes feats (N, Cin), weight (K, Cin / 4, Cout in 16s, 4), scales (Cout,)");
-  STD_TORCH_CHECK(weight.scalar_type() == ScalarType::Char, "tsp3d: the weight of conv_int8 must be int8");
-  STD_TORCH_CHECK(weight.size(1) == (feats.size(1) + 3) / 4 && weight.size(2) == (scales.size(0) + 15) / 16 * 16 &&
-                      weight.size(3) == 4,
-                  "tsp3d: weight is packed for ", 4 * weight.size(1), " and ", weight.size(2), " channels, not for ",
-                  feats.size(1), " and ", scales.size(0));
-  STD_TORCH_CHECK(offsets == weight.size(0), "tsp3d: the kernel map has ", offsets, " offsets, weight ", weight.size(0));
-  STD_TORCH_CHECK(offsets * feats.size(1) <= kInt8Terms, "tsp3d: int8 sums of more than ", kInt8Terms, " products");
-  STD_TORCH_CHECK(step > 0 && zero >= 0 && zero <= 255, "tsp3d: step must be positive and zero 0..255, got ", step,
-                  " and ", zero);
-}
-
 inline void check_weight_grad(const Tensor& feats, const Tensor& grad) {
   STD_TORCH_CHECK(feats.dim() == 2 && grad.dim() == 2, "tsp3d: conv_weight_grad takes feats (N, Cin), grad (M, Cout)");
   STD_TORCH_CHECK(feats.scalar_type() == grad.scalar_type(), "tsp3d: feats and grad differ in dtype");

@@ -1,10 +1,28 @@
-#include <cmath>
-
 #include "blocks.h"
 #include "checks.h"
 #include "int8.h"
 
 namespace tsp3d {
+namespace {
+
+constexpr int64_t kInt8Terms = INT32_MAX / (255 * 128);  // products that a sum of 32 bits holds
+
+void check_int8(const Tensor& feats, const Tensor& weight, const Tensor& scales, double step, int64_t zero,
+                int64_t offsets) {
+  STD_TORCH_CHECK(feats.dim() == 2 && weight.dim() == 4 && scales.dim() == 1,
+                  "tsp3d: conv_int8 takes feats (N, Cin), weight (K, Cin / 4, Cout in 16s, 4), scales (Cout,)");
+  STD_TORCH_CHECK(weight.scalar_type() == ScalarType::Char, "tsp3d: the weight of conv_int8 must be int8");
+  STD_TORCH_CHECK(weight.size(1) == round_up(feats.size(1), kInt8Depth) / kInt8Depth &&
+                      weight.size(2) == round_up(scales.size(0), kInt8Lanes) && weight.size(3) == kInt8Depth,
+                  "tsp3d: weight is packed for ", kInt8Depth * weight.size(1), " and ", weight.size(2),
+                  " channels, not for ", feats.size(1), " and ", scales.size(0));
+  STD_TORCH_CHECK(offsets == weight.size(0), "tsp3d: the kernel map has ", offsets, " offsets, weight ", weight.size(0));
+  STD_TORCH_CHECK(offsets * feats.size(1) <= kInt8Terms, "tsp3d: int8 sums of more than ", kInt8Terms, " products");
+  STD_TORCH_CHECK(step > 0 && zero >= 0 && zero <= 255, "tsp3d: step must be positive and zero 0..255, got ", step,
+                  " and ", zero);
+}
+
+}  // namespace
 
 Tensor conv_int8(const Tensor& feats_, const Tensor& weight_, const Tensor& scales_, double step, int64_t zero,
                  const std::optional<Tensor>& bias_, const std::optional<Tensor>& residual_, const Tensor& in_rows,

@@ -109,6 +109,9 @@ def test_only_what_gains_is_watched(make_coords):
         net(SparseTensor(torch.randn(len(coords), 6), coords))
         assert not ranges
     assert list(ranges) == ["1"]
+    with torch.no_grad(), int8.watch_ranges(net) as none:
+        net(SparseTensor(torch.zeros(len(coords), 6), coords))
+    assert not none
     for name in ("2", "4"):
         with pytest.raises(ValueError, match=f"no convolution over several voxels is called {name}"):
             int8.use_int8(net, {"1": (0.0, 1.0), name: (0.0, 1.0)})

@@ -76,7 +76,8 @@ def watch_ranges(module: nn.Module) -> Iterator[dict[str, tuple[float, float]]]:
     finally:
         for handle in handles:
             handle.remove()
-    ranges |= {name: closest_range(torch.cat(values)) for name, values in seen.items()}
+    found = {name: torch.cat(values) for name, values in seen.items()}
+    ranges |= {name: closest_range(values) for name, values in found.items() if values.any()}
 
 
 def closest_range(values: Tensor) -> tuple[float, float]:

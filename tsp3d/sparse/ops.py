@@ -77,14 +77,16 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
 
 _LIBRARY = torch.library.Library("tsp3d", "DEF")
 ON_REFERENCE: set[str] = set()  # operators that plain PyTorch serves on the CPU
-ON_REFERENCE_CUDA: set[str] = set()  # and on CUDA
+ON_REFERENCE_CUDA: set[str] = set()  # and on CUDA, but for…
+CPU_ALONE = {"conv_int8"}  # …what needs no kernels there
 for _name, (_schema, _function) in SCHEMAS.items():
     _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
     for _device, _served in (("CPU", ON_REFERENCE), ("CUDA", ON_REFERENCE_CUDA)):
         # Also where a library of an older build lacks the operator.
         if not torch._C._dispatch_has_kernel_for_dispatch_key(f"tsp3d::{_name}", _device):
             _LIBRARY.impl(_name, _function, _device)
-            _served.add(_name)
+            if _device == "CPU" or _name not in CPU_ALONE:
+                _served.add(_name)
 # The CUDA kernels of the convolution take half precision and sum in float32; all others take float32 and float64.
 HALF_ON_CUDA = not {"conv", "conv_weight_grad"} & ON_REFERENCE_CUDA
 
