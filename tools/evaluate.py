@@ -61,8 +61,7 @@ class Args:
     """Scenes that speed is measured on; 0 for no timing."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    precision: str = "float32"
-    """float32, or on a CPU int8, or bfloat16 with AVX-512 BF16."""
+    precision: str = "float32"  # float32, on a CPU also int8, or bfloat16 where it multiplies that
 
 
 def main(args: Args) -> None:
