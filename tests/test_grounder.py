@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 import tsp3d
 from tsp3d.io.write import replacing
-from tsp3d.pretrained import find_weights, pick_device, set_precision
+from tsp3d.pretrained import INT8, find_weights, pick_device, read_ranges, set_precision, write_ranges
 from tsp3d.request import clean_text
 from tsp3d.results import document, dumps, runs, scan_to_json, slug, unique_prefixes, write_json
 
@@ -266,7 +267,38 @@ def test_real_network_behind_the_facade(tmp_path):
 
 
 def test_precision_is_checked():
-    with pytest.raises(tsp3d.UserError, match="use float32 or bfloat16"):
+    with pytest.raises(tsp3d.UserError, match="use float32, bfloat16 or int8"):
         tsp3d.Grounder.from_pretrained(device="cpu", precision="int3")
     with pytest.raises(tsp3d.UserError, match="is for the CPU"):
-        set_precision(torch.nn.Identity(), "bfloat16", torch.device("cuda"))
+        set_precision(torch.nn.Identity(), "bfloat16", torch.device("cuda"), Path())
+
+
+def test_int8_needs_ranges_of_these_weights(tmp_path):
+    from tsp3d.models.config import load_model_config
+    from tsp3d.models.net import GroundingNet
+    from tsp3d.sparse import ops
+
+    config = load_model_config("tsp3d/configs/model/tsp3d-tiny.yaml")
+    net = GroundingNet(config, text_folder="tsp3d/weights/text-small").eval()
+    net.save_pretrained(tmp_path)
+    with pytest.raises(tsp3d.UserError, match="have no int8.json; python tools/calibrate_int8.py"):
+        tsp3d.Grounder.from_pretrained(tmp_path, device="cpu", precision="int8")
+    write_ranges(tmp_path, {"head.out_block_0.0": (0.0, 1 / 3)}, "a test")
+    assert read_ranges(tmp_path) == {"head.out_block_0.0": (0.0, 0.33333)}
+    if "conv_int8" not in ops.ON_REFERENCE:
+        set_precision(net, "int8", torch.device("cpu"), tmp_path)
+        assert net.get_submodule("head.out_block_0.0").inference_dtype == torch.int8
+        write_ranges(tmp_path, {"head.no_block": (0.0, 1.0)}, "a test")
+        with pytest.raises(tsp3d.UserError, match="is called head.no_block; use float32"):
+            tsp3d.Grounder.from_pretrained(tmp_path, device="cpu", precision="int8")
+    GroundingNet(config, text_folder="tsp3d/weights/text-small").save_pretrained(tmp_path)
+    with pytest.raises(tsp3d.UserError, match="made for other weights"):
+        read_ranges(tmp_path)
+    (tmp_path / INT8).write_text('{"weights": 3, "ranges": [1]}')
+    with pytest.raises(tsp3d.UserError, match="not readable"):
+        read_ranges(tmp_path)
+
+
+def test_bundled_weights_have_their_ranges():
+    """They are to be found again (tools/calibrate_int8.py) where the weights change."""
+    assert len(read_ranges(find_weights("tsp3d-tiny"))) == 20

@@ -54,7 +54,7 @@ class Model(Common):
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
     points: int = 50_000
     rooms: int = 4
-    precision: str = "float32"  # or bfloat16, on CPUs that multiply it
+    precision: str = "float32"  # on a CPU also int8, or bfloat16 where it multiplies that
 
 
 @dataclass(kw_only=True)

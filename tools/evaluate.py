@@ -64,7 +64,7 @@ class Args:
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: str = "float32"
-    """float32, or bfloat16 on a CPU with AVX-512 BF16."""
+    """float32; on a CPU also int8, or bfloat16 where it multiplies that."""
 
 
 def main(args: Args) -> None:

@@ -32,8 +32,8 @@ class Options:
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is faster on CPUs that multiply it, and a little less exact."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """int8 is faster on CPUs, bfloat16 on those that multiply it; both are a little less exact."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """The scans' upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"

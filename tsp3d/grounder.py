@@ -83,7 +83,8 @@ class Grounder:
 
         Args:
             device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:1".
-            precision: "float32", or "bfloat16" for the convolutions on a CPU that multiplies it (AVX-512 BF16).
+            precision: "float32", or on a CPU for the convolutions "int8", with weights that have been calibrated for it
+                (tools/calibrate_int8.py), or "bfloat16", where the CPU multiplies it (AVX-512 BF16).
 
         Raises:
             UserError: no such weights, or not usable; or no such device or precision.
@@ -98,7 +99,7 @@ class Grounder:
             raise UserError(
                 f"{folder}: the weights cannot be loaded ({one_line(error)}); fetch or save them again"
             ) from error
-        set_precision(network, precision, where)
+        set_precision(network, precision, where, folder)
         return cls(network, name=os.fspath(name), device=where)
 
     @property

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from tsp3d.files import write_text
 from tsp3d.io import UserError
 from tsp3d.io.errors import one_line
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
+INT8 = "int8.json"
+"""What int8 needs to know, beside the weights."""
 
 
 def find_weights(name: str) -> Path:
@@ -67,22 +73,60 @@ def load_network(name: str, device: torch.device, precision: str = "float32") ->
     no such precision."""
     from tsp3d.models.net import GroundingNet
 
-    net = GroundingNet.from_pretrained(find_weights(name), device)
-    set_precision(net, precision, device)
+    folder = find_weights(name)
+    net = GroundingNet.from_pretrained(folder, device)
+    set_precision(net, precision, device, folder)
     return net
 
 
-def set_precision(network: torch.nn.Module, precision: str, device: torch.device) -> None:
-    """Let a network's convolutions multiply in "float32" or "bfloat16". Raises UserError where the device cannot."""
-    from tsp3d.sparse.fused import reduce_precision
+def set_precision(network: torch.nn.Module, precision: str, device: torch.device, folder: Path) -> None:
+    """Let a network's convolutions multiply in "float32", "bfloat16" or "int8".
 
-    if precision not in ("float32", "bfloat16"):
-        raise UserError(f"unknown precision {precision!r}: use float32 or bfloat16")
+    ``folder`` holds the weights and, for int8, the ranges of features that tools/calibrate_int8.py found. Raises
+    UserError where there are none, or the device cannot.
+    """
+    from tsp3d.sparse.fused import reduce_precision
+    from tsp3d.sparse.int8 import use_int8
+
+    if precision not in ("float32", "bfloat16", "int8"):
+        raise UserError(f"unknown precision {precision!r}: use float32, bfloat16 or int8")
     if precision == "float32":
         return
     if device.type != "cpu":
-        raise UserError(f"precision bfloat16 is for the CPU; leave it out on {device}")
+        raise UserError(f"precision {precision} is for the CPU; leave it out on {device}")
+    ranges = read_ranges(folder) if precision == "int8" else None
     try:
-        reduce_precision(network)
-    except RuntimeError as error:
+        if ranges is None:
+            reduce_precision(network)
+        else:
+            use_int8(network, ranges)
+    except (RuntimeError, ValueError) as error:
         raise UserError(f"{error}; use float32") from error
+
+
+def read_ranges(folder: Path) -> dict[str, tuple[float, float]]:
+    """The ranges of features that :func:`write_ranges` wrote beside these weights. Raises UserError without them."""
+    path, remedy = folder / INT8, "python tools/calibrate_int8.py finds the ranges that int8 needs"
+    if not path.is_file():
+        raise UserError(f"{folder}: these weights have no {INT8}; {remedy}")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        weights, ranges = stored["weights"], {name: (float(a), float(b)) for name, (a, b) in stored["ranges"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not readable ({one_line(error)}); {remedy}") from error
+    if weights != _weights_hash(folder):
+        raise UserError(f"{path}: made for other weights than those beside it; {remedy}")
+    return ranges
+
+
+def write_ranges(folder: Path, ranges: Mapping[str, tuple[float, float]], found_on: str) -> Path:
+    """Write int8.json, for the weights that the folder holds, and give its path."""
+    rounded = {name: [float(f"{bound:.5g}") for bound in between] for name, between in ranges.items()}
+    stored = {"weights": _weights_hash(folder), "found_on": found_on, "ranges": rounded}
+    write_text(folder / INT8, json.dumps(stored, indent=1) + "\n")
+    return folder / INT8
+
+
+def _weights_hash(folder: Path) -> str:
+    """First 12 hex digits of the SHA-256 of the weights' file."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]

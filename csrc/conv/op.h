@@ -22,6 +22,14 @@ Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional
                   const std::optional<Tensor>& residual, const Tensor& in_rows, const Tensor& out_rows,
                   const Tensor& splits, int64_t num_out, bool relu);
 
+// As conv_fused on integers, on the CPU (elsewhere the reference serves), for inference. feats (N, Cin) float32 become
+// q = min(max(round(feats * (1 / step)), -zero), 255 - zero), ties to even, NaN as the lowest; step > 0, zero 0..255. weight
+// (K, ceil(Cin / 4), Cout padded to 16s, 4) int8, input channels in fours, padding zero. Sums of q @ weight are exact in
+// int32, so K * Cin is bounded (op_int8.cpp); then they are multiplied by scales (Cout,), and the rest is as in conv_fused.
+Tensor conv_int8(const Tensor& feats, const Tensor& weight, const Tensor& scales, double step, int64_t zero,
+                 const std::optional<Tensor>& bias, const std::optional<Tensor>& residual, const Tensor& in_rows,
+                 const Tensor& out_rows, const Tensor& splits, int64_t num_out, bool relu);
+
 // feats (N, Cin), grad (M, Cout), and the kernel map of the forward.
 // Returns (K, Cin, Cout): result[k] = sum over pairs (k, i, o) of outer(feats[i], grad[o]).
 Tensor conv_weight_grad(const Tensor& feats, const Tensor& grad, const Tensor& in_rows, const Tensor& out_rows,

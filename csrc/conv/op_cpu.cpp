@@ -3,35 +3,14 @@
 #include <algorithm>
 #include <numeric>
 
-#include "../common/parallel.h"
 #include "bf16.h"
+#include "blocks.h"
 #include "micro.h"
 
 namespace tsp3d {
 namespace {
 
-constexpr int64_t kCacheBytes = 256 * 1024;  // what a block of output rows may take of the L2 cache
 constexpr int64_t kChunkBytes = 48 * 1024;   // what the pairs of a run of the weight gradient's tiles may take of L1 and L2
-
-int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
-
-struct Map {
-  Tensor in, out, splits;
-  const int32_t *in_rows, *out_rows;
-  const int64_t* s;
-  int64_t volume;
-
-  Map(const Tensor& in_, const Tensor& out_, const Tensor& splits_)
-      : in(dense<int32_t>(in_, "in_rows")),
-        out(dense<int32_t>(out_, "out_rows")),
-        splits(dense<int64_t>(splits_, "splits")),
-        in_rows(data<int32_t>(in)),
-        out_rows(data<int32_t>(out)),
-        s(data<int64_t>(splits)),
-        volume(splits.size(0) - 1) {
-    STD_TORCH_CHECK(in.size(0) == out.size(0), "tsp3d: in_rows and out_rows differ in length");
-  }
-};
 
 // weight (K, cin, cout) as (K, panel, cin, panel width): a panel is two vectors wide, the last one may be one. The
 // numbers past cout are zero.
@@ -90,32 +69,24 @@ struct Epilogue {
   }
 };
 
-// The rows of a result in blocks that stay in the cache while all offsets add to them: add(k, sums, in_rows, out_rows,
-// count, first) adds the pairs of offset k whose output rows, counted from `first`, lie in the block. `padded` numbers a row.
+// The result of a convolution whose sums are of its own type: add as in_blocks has it.
 template <class T, class Add>
-Tensor in_blocks(const Tensor& like, const Map& map, int64_t num_out, int64_t cin, int64_t cout, int64_t padded,
-                 const Epilogue<T>& epilogue, const Add& add) {
+Tensor summed(const Tensor& like, const Map& map, int64_t num_out, int64_t cin, int64_t cout, int64_t padded,
+              const Epilogue<T>& epilogue, const Add& add) {
   Tensor out = make<T>(like, {num_out, cout});
   T* result = mutable_data<T>(out);
-  const int64_t fitting = kCacheBytes / static_cast<int64_t>(sizeof(T) * padded);
-  const int64_t shared = round_up((num_out + 4 * max_threads() - 1) / (4 * max_threads()), 64);
-  const int64_t rows = std::max<int64_t>(64, std::min({fitting, shared, int64_t{1024}}));
-  const int64_t blocks = (num_out + rows - 1) / rows;
-  parallel_items(blocks, map.s[map.volume] * cin * cout / 8, [&](int64_t block) {
-    const int64_t begin = block * rows, end = std::min(begin + rows, num_out);
-    T* sums = padded == cout ? result + begin * cout : workspace<T, 3>(rows * padded);
+  const auto start = [&](int64_t begin, int64_t end) {
+    T* sums = padded == cout ? result + begin * cout : workspace<T, 3>((end - begin) * padded);
     epilogue.start(sums, begin, end, cout, padded);
-    for (int64_t k = 0; k < map.volume; ++k) {
-      const int32_t *low = map.out_rows + map.s[k], *high = map.out_rows + map.s[k + 1];
-      const int32_t* from = std::lower_bound(low, high, static_cast<int32_t>(begin));
-      const int32_t* to = std::lower_bound(from, high, static_cast<int32_t>(end));
-      if (from != to) add(k, sums, map.in_rows + (from - map.out_rows), from, to - from, static_cast<int32_t>(begin));
-    }
+    return sums;
+  };
+  const auto finish = [&](T* sums, int64_t begin, int64_t end) {
     epilogue.finish(sums, (end - begin) * padded);
     if (padded != cout)
       for (int64_t r = begin; r < end; ++r)
         std::copy_n(sums + (r - begin) * padded, cout, result + r * cout);
-  });
+  };
+  in_blocks<T>(map, num_out, cin * cout, padded, start, add, finish);
   return out;
 }
 
@@ -130,15 +101,15 @@ Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_
   const int64_t strides[3] = {weight.stride(0), weight.stride(1), weight.stride(2)};
   T* packed = workspace<T, 2>(map.volume * cin * padded);
   pack(data<T>(weight), strides, map.volume, cin, cout, padded, lanes, packed);
-  return in_blocks<T>(feats, map, num_out, cin, cout, padded, epilogue,
-                      [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
-                        const T* w = packed + k * cin * padded;
-                        for (int64_t first = 0; first < padded; first += 2 * lanes) {
-                          const int vectors = first + 2 * lanes <= padded ? 2 : 1;
-                          kernel.conv(in, cin, sums + first, padded, w, cin, vectors, in_rows, out_rows, count, begin);
-                          w += vectors * lanes * cin;
-                        }
-                      });
+  return summed<T>(feats, map, num_out, cin, cout, padded, epilogue,
+                   [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
+                     const T* w = packed + k * cin * padded;
+                     for (int64_t first = 0; first < padded; first += 2 * lanes) {
+                       const int vectors = first + 2 * lanes <= padded ? 2 : 1;
+                       kernel.conv(in, cin, sums + first, padded, w, cin, vectors, in_rows, out_rows, count, begin);
+                       w += vectors * lanes * cin;
+                     }
+                   });
 }
 
 // Features rounded to bfloat16, weight (K, cin, cout) in it, sums in float32.
@@ -172,7 +143,7 @@ Tensor conv_in_bf16(const Tensor& feats_, const Tensor& weight_, const Map& map,
       w += vectors * kBf16Lanes * even;
     }
   };
-  return in_blocks<float>(feats, map, num_out, cin, cout, padded, epilogue, add);
+  return summed<float>(feats, map, num_out, cin, cout, padded, epilogue, add);
 }
 
 // Offsets in `shares` lists of nearly equal numbers of pairs: the longest first, each to the shortest list.

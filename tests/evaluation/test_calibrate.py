@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tsp3d.data.toy import write_toy_dataset
 from tsp3d.evaluation.calibrate import Answered, answers, fit, measures
 from tsp3d.models.config import CalibrationConfig, model_config
 from tsp3d.models.net import GroundingNet
+from tsp3d.pretrained import read_ranges
+from tsp3d.sparse import ops
 from tsp3d.synth.dataset import write_sets
 
 ROOT = Path(__file__).parents[2]
@@ -110,3 +113,17 @@ def test_the_tool_writes_weights_that_evaluation_goes_by(folder: Path, tmp_path:
     with pytest.raises(SystemExit, match="calibrate: .*missing"):
         (folder / "toy/val/sets.jsonl").rename(folder / "toy/val/gone.jsonl")
         calibrate.main(calibrate.Args(folder / "toy", tmp_path / "out", str(folder / "model"), device="cpu"))
+
+
+def test_the_tool_for_int8_writes_ranges_that_evaluation_goes_by(folder: Path, tmp_path: Path) -> None:
+    calibrate, evaluate = load_tool("calibrate_int8"), load_tool("evaluate")
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    calibrate.main(calibrate.Args(folder / "toy", str(model), queries=2, device="cpu"))
+    ranges = read_ranges(model)
+    assert "vision_backbone.conv1" not in ranges and "vision_backbone.layer1.0.conv2" in ranges
+    assert "1 scenes, 2 sentences" in (model / "int8.json").read_text()
+    if "conv_int8" not in ops.ON_REFERENCE:
+        evaluate.main(evaluate.Args(folder / "toy", tmp_path, str(model), timing=0, device="cpu", precision="int8"))
+        assert json.loads((tmp_path / "report.json").read_text())["precision"] == "int8"
+    with pytest.raises(SystemExit, match="calibrate_int8: .*nowhere"):
+        calibrate.main(calibrate.Args(folder / "nowhere", str(model)))

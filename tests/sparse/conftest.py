@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tsp3d.sparse import reference
+from tsp3d.sparse import reference, reference_int8
 from tsp3d.sparse.linear import Packed
 
 Samples = dict[str, list[tuple]]
@@ -104,6 +104,10 @@ def _samples() -> Samples:
             if len(a) > 1:
                 samples["conv_fused"].append((randn(len(a), cin), weight, None, terms[1], *m, len(b), True))
                 samples["conv_fused"].append((randn(len(a), cin), weight, terms[0], None, *m, len(b), False))
+            levels, steps = reference_int8.pack(weight)
+            for zero, added in ((0, terms[:2]), (117, (None, terms[1])), (255, (None, None))):
+                quantised = (levels, 0.02 * steps, 0.02, zero, *added)
+                samples.setdefault("conv_int8", []).append((randn(len(a), cin), *quantised, *terms[2:]))
             samples.setdefault("conv_weight_grad", []).append((randn(len(a), cin), randn(len(b), cout), *m))
             plain, grad = samples["conv"][-1], samples["conv_weight_grad"][-1]
             for shares, tile in ((0, 1), (1, 2), (2, 3), (3, 1), (1, 0)):

@@ -115,7 +115,8 @@ def test_bfloat16_is_float32_on_rounded_numbers(name, make_coords, device):
     fused.reduce_precision(conv)
     with torch.no_grad():
         got = fused.conv_norm(conv, norm, *given, relu=False)
-        weight, bias = fused._folded(conv, norm, fused._parts(conv, norm))
+        folded = fused._folded(conv, norm, fused._parts(conv, norm))
+        weight, bias = folded.weight, folded.bias
         target, m = conv.places(*given)
         if conv.kernel.ndim == 2:  # one voxel alone
             assert weight.dtype == torch.float32

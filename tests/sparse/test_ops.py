@@ -63,7 +63,7 @@ def test_compiled_equals_reference(name, samples, device):
             torch.testing.assert_close(got.cpu(), want, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "conv_int8"])  # which takes float32 alone
 def test_double_precision(name, samples, device):
     need_compiled(name, device)
     arguments = samples[name][0]
@@ -143,11 +143,11 @@ def test_gradients_numerically(name, samples, device):
         assert torch.autograd.gradcheck(function, free, fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["attention", "spatial_attention", "linear", "attention_layer"])
+@pytest.mark.parametrize("name", ["attention", "spatial_attention", "linear", "attention_layer", "conv_int8"])
 def test_operators_of_inference_say_that_they_have_no_gradient(name, samples, device):
-    q, *rest = move(samples[name][0], device)
+    first, *rest = move(samples[name][0], device)
     with pytest.raises(RuntimeError, match="for inference"):
-        getattr(ops, name)(q.clone().requires_grad_(), *rest).sum().backward()
+        getattr(ops, name)(first.clone().requires_grad_(), *rest).sum().backward()
 
 
 @pytest.mark.gpu
@@ -251,7 +251,7 @@ def test_large_convolution_has_the_same_bits_on_any_number_of_threads(make_coord
 @pytest.mark.parametrize("isa", ["avx2", "baseline"])
 def test_lower_instruction_sets(isa):
     program = (
-        "import torch; from tsp3d.sparse import ops, reference as R\n"
+        "import torch; from tsp3d.sparse import ops, reference as R, reference_int8 as Q\n"
         "c = R.unique_coords(torch.randint(0, 9, (900, 4), dtype=torch.int32), 1)[0]\n"
         "m = ops.kernel_map(c, c, [3, 3, 3], 1)\n"
         "for cin, cout in ((1, 1), (6, 64), (33, 50)):\n"
@@ -259,6 +259,8 @@ def test_lower_instruction_sets(isa):
         "    torch.testing.assert_close(ops.conv(f, w, *m, len(c)), R.conv(f, w, *m, len(c)), rtol=2e-5, atol=2e-5)\n"
         "    want = R.conv_weight_grad(f, g, *m)\n"
         "    torch.testing.assert_close(ops.conv_weight_grad(f, g, *m), want, rtol=1e-4, atol=1e-4)\n"
+        "    rest = (Q.pack(w)[0], torch.ones(cout), 0.02, 117, None, None, *m, len(c), False)\n"
+        "    assert torch.equal(ops.conv_int8(f, *rest), Q.conv_int8(f, *rest))\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "TSP3D_CPU_ISA": isa})
 

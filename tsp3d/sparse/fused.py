@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from weakref import WeakKeyDictionary
 
@@ -11,11 +12,23 @@ from torch.nn import functional as F
 
 from tsp3d.sparse import backends, ops
 from tsp3d.sparse.nn import BatchNorm, Convolution, convolve
+from tsp3d.sparse.reference_int8 import pack, step_and_zero
 from tsp3d.sparse.tensor import SparseTensor
 
-_Folded = tuple[tuple, Tensor, Tensor]
+
+@dataclass(frozen=True)
+class _Folded:
+    versions: tuple
+    """The state of what was folded."""
+    weight: Tensor
+    """Like ``conv.kernel``, or packed int8."""
+    bias: Tensor
+    """(Cout,)"""
+    quantised: tuple[Tensor, float, int] | None = None
+    """With int8: what sums are multiplied by (Cout,), and step and zero of the features."""
+
+
 _FOLDED: WeakKeyDictionary[Convolution, _Folded] = WeakKeyDictionary()
-"""Per convolution the state of what was folded, and the weight and bias that came of it."""
 
 
 def conv_norm(
@@ -37,12 +50,15 @@ def conv_norm(
         feats = out.feats if residual is None else out.feats + residual
         return out.replace(feats.relu() if relu else feats)
     conv.check(x)
-    weight, bias = _folded(conv, norm, parts)
+    folded = _folded(conv, norm, parts)
+    weight, bias = folded.weight, folded.bias
     target, m = conv.places(x, *like)
     weight = weight[None] if m is not None and weight.ndim == 2 else weight
     if m is not None and not x.feats.is_cuda:
-        args = (x.feats, weight, bias, residual, m.in_rows, m.out_rows, m.splits, target.rows, relu)
-        return SparseTensor.over(ops.conv_fused(*args), target)
+        args = (bias, residual, m.in_rows, m.out_rows, m.splits, target.rows, relu)
+        if folded.quantised is not None:
+            return SparseTensor.over(ops.conv_int8(x.feats, weight, *folded.quantised, *args), target)
+        return SparseTensor.over(ops.conv_fused(x.feats, weight, *args), target)
     if m is not None:  # on CUDA the tuned kernels, which leave the rest to a pass of its own
         feats = convolve(x.feats, weight, m, target.rows).add_(bias)
     else:
@@ -66,8 +82,9 @@ class ConvNorm(nn.Sequential):
 def reduce_precision(module: nn.Module, dtype: torch.dtype | None = torch.bfloat16) -> None:
     """Let the convolutions of a module that batch norm follows multiply in bfloat16, at inference on the CPU.
 
-    Features and weights are rounded to 8 bits of mantissa, sums stay in float32. None undoes it. Raises RuntimeError
-    where this processor does not multiply bfloat16 numbers (AVX-512 BF16).
+    Features and weights are rounded to 8 bits of mantissa, sums stay in float32. None undoes it, and int8
+    (:func:`tsp3d.sparse.int8.use_int8`). Raises RuntimeError where this processor does not multiply bfloat16 numbers
+    (AVX-512 BF16).
     """
     if dtype not in (torch.bfloat16, None):
         raise ValueError(f"reduce_precision takes torch.bfloat16 or None, got {dtype}")
@@ -116,16 +133,20 @@ def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor, parts: li
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _folded(conv: Convolution, norm: BatchNorm, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Weight like ``conv.kernel`` and bias (Cout,)."""
+def _folded(conv: Convolution, norm: BatchNorm, parts: list[Tensor]) -> _Folded:
     reduced = conv.inference_dtype if conv.kernel.dtype == torch.float32 and conv.kernel.device.type == "cpu" else None
-    versions = (reduced, *((part.data_ptr(), part._version) for part in parts))
+    between = conv.inference_range if reduced == torch.int8 else None
+    versions = (reduced, between, *((part.data_ptr(), part._version) for part in parts))
     found = _FOLDED.get(conv)
-    if found is None or found[0] != versions:
+    if found is None or found.versions != versions:
         scale, shift = norm.scale_and_shift()
-        weight = conv.kernel * scale
-        if reduced is not None and weight.ndim == 3:  # what visits one voxel alone is torch's own product
+        weight, quantised = conv.kernel * scale, None
+        bias = shift if conv.bias is None else shift + conv.bias[0] * scale
+        if between is not None:
+            step, zero = step_and_zero(*between)
+            weight, steps = pack(weight)
+            quantised = (steps * step, step, zero)
+        elif reduced is not None and weight.ndim == 3:  # what visits one voxel alone is torch's own product
             weight = weight.to(reduced)
-        found = (versions, weight, shift if conv.bias is None else shift + conv.bias[0] * scale)
-        _FOLDED[conv] = found
-    return found[1], found[2]
+        found = _FOLDED[conv] = _Folded(versions, weight, bias, quantised)
+    return found

@@ -24,6 +24,8 @@ class Convolution(nn.Module):
 
     inference_dtype: torch.dtype | None = None
     """What the weight is rounded to at inference (:func:`tsp3d.sparse.fused.reduce_precision`)."""
+    inference_range: tuple[float, float] | None = None
+    """The lowest and highest feature that int8 tells apart (:func:`tsp3d.sparse.int8.use_int8`)."""
 
     def __init__(self, cin: int, cout: int, kernel_size: Size, stride: int, dilation: int, bias: bool):
         super().__init__()

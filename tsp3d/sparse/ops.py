@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsp3d.sparse import reference, reference_boxes
+from tsp3d.sparse import reference, reference_boxes, reference_int8
 from tsp3d.sparse.backends import STATUS as STATUS  # loads the compiled library, before the schemas are defined
 
 _MAP = "Tensor in_rows, Tensor out_rows, Tensor splits"
@@ -35,6 +35,11 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
     "conv_fused": (
         f"(Tensor feats, Tensor weight, Tensor? bias, Tensor? residual, {_MAP}, SymInt num_out, bool relu) -> Tensor",
         reference.conv_fused,
+    ),
+    "conv_int8": (
+        "(Tensor feats, Tensor weight, Tensor scales, float step, int zero, Tensor? bias, Tensor? residual, "
+        f"{_MAP}, SymInt num_out, bool relu) -> Tensor",
+        reference_int8.conv_int8,
     ),
     "conv_weight_grad": (f"(Tensor feats, Tensor grad, {_MAP}) -> Tensor", reference.conv_weight_grad),
     "sort_map": (f"({_MAP}, SymInt num_out, int shares) -> Tensor", reference.sort_map),
@@ -84,14 +89,17 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
 
 _LIBRARY = torch.library.Library("tsp3d", "DEF")
 ON_REFERENCE: set[str] = set()  # operators that plain PyTorch serves on the CPU
-ON_REFERENCE_CUDA: set[str] = set()  # and on CUDA
+ON_REFERENCE_CUDA: set[str] = set()  # and on CUDA, but for…
+# …what needs no kernels there: torch's own products and sorts are good, and int8 is for the CPU.
+CPU_ALONE = {"attention_layer", "conv_int8", "linear", "top_mask"}
 for _name, (_schema, _function) in SCHEMAS.items():
     _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
     for _device, _served in (("CPU", ON_REFERENCE), ("CUDA", ON_REFERENCE_CUDA)):
         # Also where a library of an older build lacks the operator.
         if not torch._C._dispatch_has_kernel_for_dispatch_key(f"tsp3d::{_name}", _device):
             _LIBRARY.impl(_name, _function, _device)
-            _served.add(_name)
+            if _device == "CPU" or _name not in CPU_ALONE:
+                _served.add(_name)
 # The CUDA kernels of the convolution take half precision and sum in float32; all others take float32 and float64.
 HALF_ON_CUDA = not {"conv", "conv_weight_grad"} & ON_REFERENCE_CUDA
 
@@ -107,6 +115,7 @@ filter_map = _ops.filter_map
 replicate_map = _ops.replicate_map
 conv = _ops.conv
 conv_fused = _ops.conv_fused
+conv_int8 = _ops.conv_int8
 conv_weight_grad = _ops.conv_weight_grad
 sort_map = _ops.sort_map
 tiled_conv = _ops.tiled_conv
@@ -201,6 +210,11 @@ def _(feats, weight, in_rows, out_rows, splits, num_out):
 @torch.library.register_fake("tsp3d::conv_fused", lib=_LIBRARY)
 def _(feats, weight, bias, residual, in_rows, out_rows, splits, num_out, relu):
     return feats.new_empty(num_out, weight.shape[2])
+
+
+@torch.library.register_fake("tsp3d::conv_int8", lib=_LIBRARY)
+def _(feats, weight, scales, step, zero, bias, residual, in_rows, out_rows, splits, num_out, relu):
+    return feats.new_empty(num_out, scales.shape[0])
 
 
 @torch.library.register_fake("tsp3d::conv_weight_grad", lib=_LIBRARY)
@@ -418,6 +432,10 @@ def _layer_backward(ctx, grad):
     raise RuntimeError("this layer is for inference; learn through torch's")
 
 
+def _conv_int8_backward(ctx, grad):
+    raise RuntimeError("this convolution in int8 is for inference; learn in float32, with conv_fused")
+
+
 _GRADIENTS = {
     "attention": (_attention_backward, _no_setup),
     "spatial_attention": (_attention_backward, _no_setup),
@@ -425,6 +443,7 @@ _GRADIENTS = {
     "attention_layer": (_layer_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
     "conv_fused": (_conv_fused_backward, _conv_fused_setup),
+    "conv_int8": (_conv_int8_backward, _no_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),
     "sum_pool": (_sum_pool_backward, _sum_pool_setup),
     "max_pool": (_max_pool_backward, _max_pool_setup),

@@ -1,0 +1,56 @@
+// The result of a convolution, block after block of its rows.
+#pragma once
+
+#include <algorithm>
+
+#include "../common/parallel.h"
+#include "../common/tensor.h"
+
+namespace tsp3d {
+
+constexpr int64_t kCacheBytes = 256 * 1024;  // what a block of output rows may take of the L2 cache
+
+inline int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
+
+struct Map {
+  Tensor in, out, splits;
+  const int32_t *in_rows, *out_rows;
+  const int64_t* s;
+  int64_t volume;
+
+  Map(const Tensor& in_, const Tensor& out_, const Tensor& splits_)
+      : in(dense<int32_t>(in_, "in_rows")),
+        out(dense<int32_t>(out_, "out_rows")),
+        splits(dense<int64_t>(splits_, "splits")),
+        in_rows(data<int32_t>(in)),
+        out_rows(data<int32_t>(out)),
+        s(data<int64_t>(splits)),
+        volume(splits.size(0) - 1) {
+    STD_TORCH_CHECK(in.size(0) == out.size(0), "tsp3d: in_rows and out_rows differ in length");
+  }
+};
+
+// The rows of a result in blocks whose sums, `padded` numbers a row, stay in the cache while all offsets add to them.
+// start(begin, end) gives the sums of rows begin..end, as they are before the first offset; add(k, sums, in_rows, out_rows,
+// count, first) adds the pairs of offset k whose output rows, counted from `first`, lie in the block; finish(sums, begin,
+// end) makes rows of the result of them. work: multiplications of a pair.
+template <class T, class Start, class Add, class Finish>
+void in_blocks(const Map& map, int64_t num_out, int64_t work, int64_t padded, const Start& start, const Add& add,
+               const Finish& finish) {
+  const int64_t fitting = kCacheBytes / static_cast<int64_t>(sizeof(T) * padded);
+  const int64_t shared = round_up((num_out + 4 * max_threads() - 1) / (4 * max_threads()), 64);
+  const int64_t rows = std::max<int64_t>(64, std::min({fitting, shared, int64_t{1024}}));
+  parallel_items((num_out + rows - 1) / rows, map.s[map.volume] * work / 8, [&](int64_t block) {
+    const int64_t begin = block * rows, end = std::min(begin + rows, num_out);
+    T* sums = start(begin, end);
+    for (int64_t k = 0; k < map.volume; ++k) {
+      const int32_t *low = map.out_rows + map.s[k], *high = map.out_rows + map.s[k + 1];
+      const int32_t* from = std::lower_bound(low, high, static_cast<int32_t>(begin));
+      const int32_t* to = std::lower_bound(from, high, static_cast<int32_t>(end));
+      if (from != to) add(k, sums, map.in_rows + (from - map.out_rows), from, to - from, static_cast<int32_t>(begin));
+    }
+    finish(sums, begin, end);
+  });
+}
+
+}  // namespace tsp3d
