@@ -23,6 +23,7 @@ from tsp3d.data.referit3d import same_class_objects
 from tsp3d.data.scannet_prepare import PrepareSettings, prepare
 from tsp3d.data.scanrefer import ScanRefer
 from tsp3d.data.sr3d import Sr3D
+from tsp3d.evaluation.metrics import groups_of
 
 TRAIN, VAL = ["scene0000_00", "scene0001_00"], ["scene0002_00"]
 
@@ -83,6 +84,12 @@ def test_scanrefer(scenes: Path, tmp_path: Path) -> None:
     assert last.names()[4] == "refrigerator"
     tokens = ScanRefer(scenes, tmp_path / "ScanRefer_filtered_val.json", tokens=True)
     assert tokens[1].queries[0].text == "the chair on the left ."
+    # Sentences without the name that the file gives the object get it for the last word of their first sentence.
+    unnamed = {"object_name": "office_chair", "token": "this seat is brown . it is small .".split()}
+    one = write(tmp_path / "unnamed.json", [scanrefer("scene0002_00", 0, "This seat is brown. It is small.") | unnamed])
+    (query,) = ScanRefer(scenes, one, tokens=True)[0].queries
+    assert query.text == "this seat is office chair . it is small ."
+    assert ScanRefer(scenes, one)[0].queries[0].text == "This seat is brown. It is small."
 
 
 def nr3d(scene: str, target: int, text: str, stimulus: str, right: bool = True, **more: Any) -> dict[str, Any]:
@@ -144,6 +151,10 @@ def test_sr3d_keeps_rows_that_mention_the_class(scenes: Path, tmp_path: Path) ->
     (query,) = data[0].queries
     assert query.targets == (0,) and query.anchors == (3, 5) and query.meta["distractors"] == 1
     assert query.meta["reference_type"] == "between"
+    # Sr3D+ is of the same form, and has objects without another one of their class.
+    plus = rows[0] | {"stimulus_id": "scene0002_00-table-1-3", "target_id": "3", "distractor_ids": "[]"}
+    (query,) = Sr3D(scenes, write(tmp_path / "sr3d+.csv", [plus]))[0].queries
+    assert query.meta["distractors"] == 0 and not {"easy", "hard"} & set(groups_of(query.meta))
     with pytest.raises(ValueError, match="anchor_ids is '3;5'"):
         Sr3D(scenes, write(tmp_path / "odd.csv", [{**rows[0], "anchor_ids": "3;5"}]))
 

@@ -66,15 +66,17 @@ def read_scanrefer(file: str | Path, tokens: bool = False) -> list[Annotation]:
     """The rows of a ScanRefer file.
 
     Args:
-        tokens: read a sentence as its tokens joined by blanks (lower case, punctuation apart), as BUTD-DETR and what
-            descends from it do, the published weights among them; otherwise as it was written.
+        tokens: read a sentence as BUTD-DETR and what descends from it do, the published weights among them: its tokens
+            (lower case, punctuation apart) joined by blanks, and the object's name in the place of the last word of
+            the first sentence where no word of it is that name (which tells the network more than the writer did).
+            Otherwise as it was written.
     """
     rows, needed = [], (*FIELDS, "token") if tokens else FIELDS
     for number, row in enumerate(read_json_rows(file, needed, "ScanRefer")):
         where = f"{file}, row {number}"
         object_id = to_int(row["object_id"], where, "object_id")
         words = row["token"] if isinstance(row.get("token"), list) else plain_words(row["description"])
-        text = " ".join(map(str, words)) if tokens else row["description"]
+        text = _with_name(" ".join(map(str, words)), str(row["object_name"])) if tokens else row["description"]
         meta = {"object_id": object_id, "ann_id": str(row["ann_id"])}
         rows.append(
             Annotation(
@@ -83,3 +85,11 @@ def read_scanrefer(file: str | Path, tokens: bool = False) -> list[Annotation]:
             )
         )  # fmt: skip
     return rows
+
+
+def _with_name(text: str, name: str) -> str:
+    name = name.replace("_", " ")
+    if name in text:
+        return text
+    first, _, rest = text.partition(" . ")
+    return f"{' '.join(first.split()[:-1])} {name} . {rest}"
