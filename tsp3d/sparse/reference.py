@@ -437,7 +437,7 @@ def top_mask(scores: Tensor, splits: Tensor, keep: int) -> Tensor:
     """
     counts = splits.diff()
     order = scores.argsort(descending=True, stable=True)
-    sequence = torch.repeat_interleave(counts)
+    sequence = torch.repeat_interleave(counts, output_size=len(scores))  # known, so that no device waits
     order = order[sequence[order].argsort(stable=True)]
     rank = torch.arange(len(scores), device=scores.device) - splits[:-1][sequence]
     return torch.zeros_like(scores, dtype=torch.bool).index_copy(0, order, rank < keep)
