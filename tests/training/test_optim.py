@@ -30,6 +30,8 @@ def test_rate_by_hand() -> None:
     assert rate(config, 50, 0) == pytest.approx(0.1 + 0.9 / 2)
     assert rate(config, 100, 0) == pytest.approx(0.1)
     assert rate(OptimConfig(steps=100, warmup_steps=0), 0, 0) == 1
+    steps = OptimConfig(steps=100, warmup_steps=10, decay_at=[0.5, 0.75])
+    assert [rate(steps, step, 0) for step in (0, 49, 50, 75)] == pytest.approx([0.1, 1, 0.1, 0.01])
 
 
 def test_progress_is_the_further_of_steps_and_budget() -> None:

@@ -15,7 +15,7 @@ from tsp3d.data.loader import DataConfig
 
 @dataclass
 class OptimConfig:
-    """AdamW and its schedule: linear warm-up, then a cosine down to ``final_lr``."""
+    """AdamW and its schedule: linear warm-up, then a cosine down to ``final_lr``, or steps of a tenth."""
 
     steps: int = 20_000
     """Steps of the whole run."""
@@ -29,6 +29,8 @@ class OptimConfig:
     """Parameters whose name begins with this belong to the text encoder."""
     final_lr: float = 0.01
     """Learning rate at the end, as a share of ``lr``."""
+    decay_at: list[float] = field(default_factory=list)
+    """Instead of the cosine: shares of the run, 0 to 1, at which the learning rate falls to a tenth."""
     warmup_steps: int = 500
     weight_decay: float = 5e-4
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])

@@ -68,9 +68,12 @@ def progress(config: OptimConfig, step: int, elapsed: float) -> float:
 
 
 def rate(config: OptimConfig, step: int, elapsed: float) -> float:
-    """Factor on the learning rate at a step: warm-up times cosine."""
+    """Factor on the learning rate at a step: warm-up times cosine, or times the steps of ``decay_at``."""
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps > 0 else 1.0
-    cosine = 0.5 * (1 + math.cos(math.pi * progress(config, step, elapsed)))
+    done = progress(config, step, elapsed)
+    if config.decay_at:
+        return warm * 0.1 ** sum(done >= share for share in config.decay_at)
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
     return warm * (config.final_lr + (1 - config.final_lr) * cosine)
 
 
