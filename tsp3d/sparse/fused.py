@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import backends, ops
+from tsp3d.sparse.linear import inferring
 from tsp3d.sparse.nn import BatchNorm, Convolution, convolve
 from tsp3d.sparse.reference_int8 import pack, step_and_zero
 from tsp3d.sparse.tensor import SparseTensor
@@ -118,13 +119,9 @@ def _parts(conv: Convolution, norm: BatchNorm) -> list[Tensor]:
 
 
 def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor, parts: list[Tensor]) -> bool:
-    return not (
-        torch.is_grad_enabled()
-        or norm.training
+    return inferring(x.feats) and not (
+        norm.training
         or backends.peer is not None
-        or torch.compiler.is_compiling()
-        or torch.is_autocast_enabled(x.feats.device.type)
-        or x.dtype not in (torch.float32, torch.float64)
         or conv._forward_hooks
         or norm._forward_hooks
         or any(part.is_inference() or part.dtype != x.dtype for part in parts)

@@ -24,14 +24,19 @@ _KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Layer]]] = WeakKeyDictiona
 """Per module the state of the weights that layers were made of, and the layers."""
 
 
-def native(x: Tensor) -> bool:
-    """Whether operators for inference serve: on the CPU, where no gradients are kept and nothing is traced."""
-    return x.is_cpu and not (
+def inferring(x: Tensor) -> bool:
+    """Whether nothing is learnt from x, traced or cast: what is fixed may be worked out once, steps put together."""
+    return not (
         torch.is_grad_enabled()
         or torch.compiler.is_compiling()
-        or torch.is_autocast_enabled("cpu")
+        or torch.is_autocast_enabled(x.device.type)
         or x.dtype not in (torch.float32, torch.float64)
     )
+
+
+def native(x: Tensor) -> bool:
+    """Whether operators for inference serve, which there are on the CPU alone."""
+    return x.is_cpu and inferring(x)
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,11 @@ def conv_fused(
     """
     if weight.dtype != feats.dtype:
         feats, weight = feats.to(weight.dtype).to(feats.dtype), weight.to(feats.dtype)
-    out = conv(feats, weight, in_rows, out_rows, splits, num_out)
+    return finish(conv(feats, weight, in_rows, out_rows, splits, num_out), bias, residual, relu)
+
+
+def finish(out: Tensor, bias: Tensor | None, residual: Tensor | None, relu: bool) -> Tensor:
+    """What follows a convolution's sums in one pass: plus bias (Cout,), plus residual (N, Cout), then ReLU."""
     for term in (bias, residual):
         if term is not None:
             out = out + term

@@ -73,8 +73,4 @@ def conv_int8(
     levels = unpack(weight, feats.shape[1], scales.shape[0])
     # Integers below 2^53 are exact in float64, whose products every device has.
     sums = reference.conv(quantise(feats, step, zero).double(), levels.double(), in_rows, out_rows, splits, num_out)
-    out = sums.to(feats.dtype) * scales
-    for term in (bias, residual):
-        if term is not None:
-            out = out + term
-    return out.relu() if relu else out
+    return reference.finish(sums.to(feats.dtype) * scales, bias, residual, relu)
