@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsp3d.sparse import reference, reference_boxes, reference_int8
+from tsp3d.sparse import reference, reference_boxes, reference_int8, reference_rows
 from tsp3d.sparse.backends import STATUS as STATUS  # loads the compiled library, before the schemas are defined
 
 _MAP = "Tensor in_rows, Tensor out_rows, Tensor splits"
@@ -65,24 +65,24 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
     ),
     "attention": (
         "(Tensor q, Tensor k, Tensor v, Tensor q_splits, Tensor k_splits, float scale) -> Tensor",
-        reference.attention,
+        reference_rows.attention,
     ),
     "spatial_attention": (
         "(Tensor q, Tensor k, Tensor v, Tensor ask, Tensor xyz, Tensor splits) -> Tensor",
-        reference.spatial_attention,
+        reference_rows.spatial_attention,
     ),
     "linear": (
         "(Tensor x, Tensor? before_weight, Tensor? before_bias, Tensor panels, SymInt channels, int activation, "
         "Tensor? factor, Tensor? residual, Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
-        reference.linear,
+        reference_rows.linear,
     ),
     "attention_layer": (
         "(Tensor query, Tensor? value, Tensor? before_weight, Tensor? before_bias, Tensor first, int channels, "
         "Tensor? second, Tensor out, Tensor? xyz, Tensor q_splits, Tensor k_splits, int heads, Tensor? residual, "
         "Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
-        reference.attention_layer,
+        reference_rows.attention_layer,
     ),
-    "top_mask": ("(Tensor scores, Tensor splits, int keep) -> Tensor", reference.top_mask),
+    "top_mask": ("(Tensor scores, Tensor splits, int keep) -> Tensor", reference_rows.top_mask),
     "box_iou_3d": ("(Tensor a, Tensor b) -> Tensor", reference_boxes.box_iou_3d),
     "nms_3d": ("(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor", reference_boxes.nms_3d),
 }
