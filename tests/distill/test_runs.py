@@ -25,7 +25,8 @@ SMALL = (
     "model.voxel_size=0.1", "model.backbone.channels=[8,8,8,8]", "model.backbone.blocks=[1,1,1,1]",
     "model.backbone.stem_channels=8", "model.fusion.dim=8", "model.fusion.heads=2", "model.fusion.feedforward=8",
     "model.fusion.layers=1", "model.auxiliary.dim=8", "data.scenes_per_step=2", "data.bare_scenes=0",
-    "data.sentences_per_scene=2", "data.workers=0", "log.validate_every=0", "optim.warmup_steps=1", "optim.lr=1e-2",
+    "data.sentences_per_scene=2", "data.sentence_share=0.5", "data.workers=0", "log.validate_every=0",
+    "optim.warmup_steps=1", "optim.lr=1e-2",
 )  # fmt: skip
 SHIPPED = sorted(path.stem for path in (ROOT / "configs/distill").glob("*.yaml"))
 RUNS = {
@@ -33,6 +34,7 @@ RUNS = {
     "large-to-tiny": ("teacher=tsp3d-tiny",), "head": ("dim=16", "heads=2", "layers=1"),
     "lar": ("encoder={data}/vision", "cache={data}/views", "size=16", "dim=16", "heads=2", "layers=1"),
     "coarse-to-fine": ("dim=16", "heads=2", "layers=1", "words=64", "all_steps=2"),
+    "pseudo-labels": ("min_share=0",),
 }  # fmt: skip
 
 
@@ -66,6 +68,7 @@ def run(
 ) -> tuple[GroundingNet, TrainResult]:
     """A run as the tool does it, that can be stopped."""
     torch.manual_seed(config.seed)
+    config.data.unlabelled_sentences = 2 * (name == "pseudo-labels")
     net = tool.build_net(str(ROOT / config.model), config.model_overrides)
     taught = None
     if name:
@@ -115,6 +118,7 @@ def test_the_tool_names_what_is_wrong(
     for extra, distill, expected in (
         ((), "better", "born-again, coarse-to-fine, head"), ((), "large-to-tiny", "distill.teacher is empty"),
         ((), "coarse-to-fine", "tiny-detection.yaml"),
+        (("data.unlabelled_sentences=2",), "head", "--distill pseudo-labels"),
         (("distill.weight=1",), "", "--distill NAME"), (("stage=detection",), "head", "stage=grounding"),
         (("data.scenes_per_step=1", "distill.control=shuffled"), "head", "scenes_per_step=2"),
         ((), "lar", r"train: EfficientNet-Lite0 .* pip install tsp3d\[views\]"),
@@ -146,7 +150,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     assert str(states[0]["optimizer"]) == str(states[1]["optimizer"])
 
 
-@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema", "lar", "coarse-to-fine"])
+@pytest.mark.parametrize("name", ["head", "large-to-tiny", "born-again ema", "lar", "coarse-to-fine", "pseudo-labels"])
 def test_what_is_exported_is_a_student_and_nothing_else(
     name: str, tool: ModuleType, data: Path, tmp_path: Path
 ) -> None:

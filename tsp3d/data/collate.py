@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class GroundingBatch:
     anchors: list[Tensor]
     """Q tensors int64, indices of the other objects mentioned."""
     meta: list[dict[str, Any]]
-    """Q dicts: ``kind`` ("sentence", "detection", "absent"), ``scene_id`` and what the dataset says of the sentence."""
+    """Q dicts: ``kind`` ("sentence", "detection", "absent", "unlabelled"), ``scene_id`` and what the dataset says of the sentence."""
     scene_ids: list[str]
     """B names of the scenes; with an index into a scene's objects, which augmentation keeps, they name an object."""
 
@@ -48,6 +48,11 @@ class GroundingBatch:
     def num_scenes(self) -> int:
         """B."""
         return len(self.boxes)
+
+    def with_sentences(self, rows: Sequence[int]) -> GroundingBatch:
+        """The same scenes with these of their Q queries."""
+        picked = {name: [getattr(self, name)[q] for q in rows] for name in ("texts", "targets", "anchors", "meta")}
+        return replace(self, text_scene=self.text_scene[list(rows)], **picked)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GroundingBatch:
         """The same batch with its tensors on ``device``."""

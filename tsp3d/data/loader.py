@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -41,6 +41,9 @@ class DataConfig:
     sentences_per_scene: int = 16
     sentence_share: float = 1.0
     """Share of each scene's sentences that training may use, at least one: the same always, evenly spread."""
+    unlabelled_sentences: int = 0
+    """How many of the others a scene has beside, without what they mean, for a method that labels them itself
+    (``pseudo-labels``)."""
     bare_scenes: int = 0
     """Further scenes of a step without sentences: their objects alone train the backbone, at a fifth of the cost."""
     points_per_scene: int = 40_000
@@ -88,8 +91,10 @@ class TrainingSamples(Dataset[SceneSample]):
     def _choose(self, sample: SceneSample, rng: np.random.Generator) -> tuple[Query, ...]:
         config = self.config
         share = config.sentence_share
-        usable = [query for i, query in enumerate(sample.queries) if not i or int(i * share) > int((i - 1) * share)]
-        if rng.random() < config.mirror_probability:
+        labelled = [not i or int(i * share) > int((i - 1) * share) for i in range(len(sample.queries))]
+        usable = [query for query, known in zip(sample.queries, labelled, strict=True) if known]
+        mirror = rng.random() < config.mirror_probability
+        if mirror:
             usable = [query for query in usable if not query.view_dependent] or usable
         queries = [usable[i] for i in rng.permutation(len(usable))[: config.sentences_per_scene]]
         if rng.random() < config.detection_probability:
@@ -100,6 +105,11 @@ class TrainingSamples(Dataset[SceneSample]):
             other = self.scenes.queries(int(rng.integers(len(self.scenes))))
             absent = absent_query(sample, other, rng)
             queries += [absent] if absent else []
+        if config.unlabelled_sentences:
+            rest = [query for query, known in zip(sample.queries, labelled, strict=True) if not known]
+            rest = [query for query in rest if not (mirror and query.view_dependent)]
+            rest = [rest[i] for i in rng.permutation(len(rest))[: config.unlabelled_sentences]]
+            queries += [replace(query, targets=(), anchors=(), meta={"kind": "unlabelled"}) for query in rest]
         return tuple(queries)
 
 

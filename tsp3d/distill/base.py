@@ -54,6 +54,8 @@ class Method(nn.Module):
     """
 
     config_type: ClassVar[type[DistillConfig]] = DistillConfig
+    unlabelled: ClassVar[bool] = False
+    """Whether it finds targets for the sentences that come without (``data.unlabelled_sentences``)."""
 
     def __init__(self, config: Any, student: GroundingNet) -> None:
         super().__init__()

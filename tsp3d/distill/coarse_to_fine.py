@@ -249,19 +249,18 @@ def blind(batch: GroundingBatch, keep_class: bool = False) -> GroundingBatch:
     kept = [q for q, meta in enumerate(batch.meta) if meta.get("kind", "sentence") == "sentence"]
     if not kept:
         raise ValueError("coarse-to-fine needs sentences, and a step has none: set data.sentences_per_scene=1 or more")
-    scene = batch.text_scene[kept]
+    batch = batch.with_sentences(kept)
+    scene = batch.text_scene
     meta: list[dict] = [{} for _ in kept]
     if keep_class:
-        objects = [(batch.classes[s], batch.targets[q]) for s, q in zip(scene.tolist(), kept, strict=True)]
+        objects = [(batch.classes[s], meant) for s, meant in zip(scene.tolist(), batch.targets, strict=True)]
         meta = [{"class": int(classes[meant[0]]) if len(meant) else -1} for classes, meant in objects]
     empty = batch.xyz.new_zeros(0, 6)
     nobody = torch.zeros(0, dtype=torch.int64, device=batch.xyz.device)
     nothing = {name: [nobody] * batch.num_scenes for name in ("classes", "colors")}
     nothing |= {name: [nobody] * len(kept) for name in ("targets", "anchors")}
-    return replace(
-        batch, texts=[batch.texts[q] for q in kept], text_scene=scene, meta=meta, boxes=[empty] * batch.num_scenes,
-        instance=torch.full_like(batch.instance, -1), **nothing,
-    )  # fmt: skip
+    instance = torch.full_like(batch.instance, -1)
+    return replace(batch, meta=meta, boxes=[empty] * batch.num_scenes, instance=instance, **nothing)
 
 
 def reward_loss(out: VoxelBoxes, boxes: Tensor, valid: Tensor, reward: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from tsp3d.distill.coarse_to_fine import CoarseToFine
 from tsp3d.distill.head import HeadTeacher
 from tsp3d.distill.lar import Lar
 from tsp3d.distill.large_to_tiny import LargeToTiny
+from tsp3d.distill.pseudo_labels import PseudoLabels
 
 if TYPE_CHECKING:
     from tsp3d.models.net import GroundingNet
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
     "head": HeadTeacher,
     "lar": Lar,
     "coarse-to-fine": CoarseToFine,
+    "pseudo-labels": PseudoLabels,
 }
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "distill"

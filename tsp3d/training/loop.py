@@ -98,6 +98,7 @@ def train(
 
     Raises:
         FileExistsError: the run has checkpoints and ``resume`` is False.
+        ValueError: sentences without labels, and no method that labels them.
         FloatingPointError: the gradient was not finite many times in a row.
         ProcessLost: another process of the run was killed or failed.
     """
@@ -105,6 +106,8 @@ def train(
     checkpoints = folder / "checkpoints"
     if not resume and any(checkpoints.glob("step-*.pt")):
         raise FileExistsError(f"{checkpoints} has checkpoints: pass --resume to continue the run, or another name=…")
+    if config.data.unlabelled_sentences and (teaching is None or not teaching.unlabelled):
+        raise ValueError("data.unlabelled_sentences needs a method that labels them: --distill pseudo-labels")
     accelerator = _accelerator(config)
     state = load_checkpoint(checkpoints) if resume else None
     if config.init_from and state is None:
