@@ -5,6 +5,7 @@
 # INIT: weights that all start from, their head left out. LARGE: weights folder of a larger teacher; without it
 # "large-to-tiny" is left out. "lar" needs pip install tsp3d[views], and time for its views (configs/distill/lar.yaml).
 # "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
+# "pseudo-labels" has UNLABELLED further sentences of a room, and needs a share below 1.
 # By the environment: METHODS, CONTROLLED (those of them that get controls), SEEDS, SHARES, TEACHER (of "born-again"),
 # SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value).
 set -euo pipefail
@@ -26,6 +27,7 @@ one() {  # METHOD CONTROL SEED SHARE
             method=(--distill coarse-to-fine)
             changes=("distill.proposer=${PROPOSER:-$init}" "distill.all_steps=$((steps / 2))")
             [ "$1" = coarse-to-fine ] || changes+=("distill.ranking=${1#coarse-to-fine-}") ;;
+        pseudo-labels) method=(--distill "$1") changes=("data.unlabelled_sentences=${UNLABELLED:-6}") ;;
         *) method=(--distill "$1") ;;
     esac
     [ "$2" = none ] || changes+=("distill.control=$2")

@@ -36,7 +36,7 @@ class PseudoLabelsConfig(BornAgainConfig):
     """Of the divergence between the distributions over voxels, for all sentences; 0 leaves it at the labels."""
     by_class: bool = True
     """Choose among the objects of the class that the sentence asks for, as parsed from its words."""
-    min_share: float = 0.5
+    min_share: float = 0.7
     """Share of the teacher's probability for the objects to choose from that the chosen one must have; a sentence that
     has none is left out of the step."""
 
