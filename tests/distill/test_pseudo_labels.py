@@ -134,7 +134,7 @@ def test_the_class_that_is_asked_for_decides_before_the_teacher(detector: Path, 
     assert CLASSES[few.classes[scene][meant]] in few.texts[q]
     places = few.boxes[scene][[other, other, meant], :3]
     for by_class, expected in ((True, meant), (False, other)):
-        taught = method(build(detector), f"by_class={by_class}")
+        taught = method(build(detector), f"by_class={by_class}", "min_share=0.6")
         says(taught, {few.texts[q]: places})
         assert taught.choose(few.with_sentences([q])) == [expected]
 
