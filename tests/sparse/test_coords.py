@@ -132,6 +132,37 @@ def test_maps_are_shared_by_tensors_over_the_same_voxels(make_coords):
     assert torch.equal((pooled + strided).feats, pooled.feats + strided.feats)
 
 
+@pytest.mark.parametrize("count", [400, 1, 0])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_map_of_one_offset_is_a_part_of_a_larger_one(make_coords, count, stride, device, monkeypatch):
+    coords = make_coords(count, 5)
+    expected_target, expected = CoordinateSet(coords, 1, 3).conv_map((1, 1, 1), stride)
+    whole = CoordinateSet(coords, 1, 3)
+    whole.conv_map((2, 2, 2), stride)  # has no middle
+    target = whole.conv_map((3, 1, 3), stride)[0]
+    if device == "cpu":
+        monkeypatch.setattr(KernelMap, "build", None)
+    shared, part = whole.conv_map((1, 1, 1), stride)
+    assert shared is target and torch.equal(target.coords, expected_target.coords)
+    assert_same_map(part, expected)
+
+
+@pytest.mark.parametrize("count", [400, 1, 0])
+def test_the_voxels_of_a_coarser_set_are_known_from_its_making(make_coords, count, monkeypatch):
+    fine = CoordinateSet(make_coords(count, 9), 1, 3)
+    coarse = fine.conv_map((3, 3, 3), 2)[0].conv_map((2, 2, 2), 3)[0]
+    expected = ops.unique_coords(fine.coords, 6)[1]
+    searched = CoordinateSet(fine.coords, 1, 3).rows_in(coarse)
+    assert torch.equal(searched, expected)
+    mask = torch.arange(len(coarse)) % 2 == 0
+    halved = searched.clone()
+    halved[~mask[expected]] = -1
+    halved[mask[expected]] //= 2
+    assert torch.equal(fine.rows_in(coarse.pruned(mask)), halved)  # not one of those that were made: a search
+    monkeypatch.setattr(ops, "lookup", None)
+    assert torch.equal(fine.rows_in(coarse), expected)
+
+
 def test_replicate_counts_and_features(make_coords):
     coords = make_coords(60, 3)
     x = SparseTensor(torch.randn(len(coords), 2), coords, batch_size=3)

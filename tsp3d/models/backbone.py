@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tsp3d import sparse
-from tsp3d.sparse import SparseTensor, ops
+from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import ConvNorm, conv_norm
 
@@ -95,17 +95,6 @@ class InputSkip(nn.Module):
             each = self.points(torch.cat([color, xyz[:, 2:], (xyz - center[row]) * (4 / side)], 1))
             update = update + self.pooled(sparse.segment_mean(each, row, len(center)))
         return level.replace(level.feats + update)
-
-
-def level_rows(voxels: SparseTensor, levels: list[SparseTensor]) -> list[Tensor]:
-    """For each level, finest first, its row (N,) int64 that each of N voxels of stride 1 lies in."""
-    rows: list[Tensor] = []
-    finer = voxels
-    for level in levels:
-        _, row, _, _ = ops.unique_coords(finer.coords, level.stride)
-        rows.append(row if not rows else row[rows[-1]])
-        finer = level
-    return rows
 
 
 def _silent(cin: int, cout: int) -> nn.Linear:

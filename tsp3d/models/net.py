@@ -21,7 +21,7 @@ from tsp3d.sparse import nn as snn
 
 from .answers import answer_losses
 from .auxiliary import AuxiliaryHeads
-from .backbone import Backbone, InputSkip, level_rows
+from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
 from .decode import best_boxes, logit_of, several_boxes
 from .head import GroundingHead, HeadOutput
@@ -127,7 +127,7 @@ class GroundingNet(nn.Module):
         levels = self.vision_backbone(voxels)
         levels = [project(x) for project, x in zip(self.projections, levels, strict=True)]
         if self.config.backbone.input_skip:
-            size, rows = self.config.voxel_size, level_rows(voxels, levels)
+            size, rows = self.config.voxel_size, [voxels.coordinate_set.rows_in(x.coordinate_set) for x in levels]
             levels = [skip(x, voxels, r, size) for skip, x, r in zip(self.input_skips, levels, rows, strict=True)]
         return levels
 

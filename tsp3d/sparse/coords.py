@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from tsp3d.sparse import ops
 from tsp3d.sparse.kernel_map import KernelMap, new_rows
@@ -34,6 +35,7 @@ class CoordinateSet:
         # Made when it is needed: torch.compile traces the making of sets, and cannot trace that of weak references.
         self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] | None = None
         self._around: WeakKeyDictionary[CoordinateSet, dict[float, tuple[Tensor, Tensor]]] | None = None
+        self._cells: dict[int, Tensor] = {}  # by stride: row of the strided set that each voxel lies in
         self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, those of its rows that are left
         self._copied_from: tuple[CoordinateSet, Tensor] | None = None  # parent, scene of each new scene
 
@@ -180,11 +182,28 @@ class CoordinateSet:
             if target is not None and kind == "conv" and known_stride == stride:
                 return target
         step = self.stride * stride
-        return CoordinateSet(ops.unique_coords(self.coords, step)[0], step, self.batch_size)
+        coords, self._cells[stride], _, _ = ops.unique_coords(self.coords, step)
+        return CoordinateSet(coords, step, self.batch_size)
+
+    def rows_in(self, coarse: CoordinateSet) -> Tensor:
+        """Row (N,) int64 of the voxel of a coarser set that each voxel lies in, -1 where there is none.
+
+        Nothing is searched where the coarser set is this one strided, in one step or more."""
+        for (kind, _, stride, _), (target, _) in self._maps.items():
+            if kind == "conv" and target is not None and stride in self._cells and target.stride <= coarse.stride:
+                rows = self._cells[stride]
+                return rows if target is coarse else target.rows_in(coarse)[rows]
+        place = self.coords.clone()
+        place[:, 1:] = place[:, 1:].div(coarse.stride, rounding_mode="floor") * coarse.stride
+        return ops.lookup(coarse.coords, place)
 
     def _derive(self, key: MapKey) -> tuple[CoordinateSet, KernelMap] | None:
         """The map from that of the set this one was copied or pruned from, or None where a search is cheaper."""
-        kind, _, stride, _ = key
+        kind, kernel_size, stride, _ = key
+        if kind == "conv" and kernel_size == (1, 1, 1) and self.device.type == "cpu" and not is_compiling():
+            for (other, size, strides, _), (target, known) in self._maps.items():
+                if other == "conv" and strides == stride and all(length % 2 for length in size):
+                    return (self if target is None else target), known.middle()
         if self._copied_from is not None:
             parent, index = self._copied_from
             if len(parent) <= len(self) or parent._knows(key):

@@ -62,6 +62,12 @@ class KernelMap:
         """Whether :attr:`borders` waits for nothing."""
         return bool(self._borders)
 
+    def middle(self) -> KernelMap:
+        """The map of the middle offset alone, a part of this one."""
+        first, last = self.borders[self.num_offsets // 2 :][:2]
+        splits = self.splits.new_tensor([0, last - first])
+        return KernelMap(self.in_rows[first:last], self.out_rows[first:last], splits)
+
     def filtered(self, new_in: Tensor, new_out: Tensor) -> KernelMap:
         """The map after pruning; new_in, new_out: int32 new row of each old row, or -1."""
         return KernelMap(*ops.filter_map(self.in_rows, self.out_rows, self.splits, new_in, new_out))
