@@ -132,7 +132,11 @@ class Minkowski(Peer):
         return _version("MinkowskiEngine", self.engine)
 
     def tensor(self, coords: Tensor, feats: Tensor) -> Any:
-        return self.engine.SparseTensor(feats, coordinates=coords)
+        kind = self.engine.CoordinateMapType.CUDA if coords.is_cuda else self.engine.CoordinateMapType.CPU
+        # Left to itself it sets the number of threads of everyone in the process.
+        threads = torch.get_num_threads()
+        manager = self.engine.CoordinateManager(D=3, num_threads=threads, coordinate_map_type=kind)
+        return self.engine.SparseTensor(feats, coordinates=coords, coordinate_manager=manager)
 
     def layer(self, weight: Tensor, level: int) -> Layer:
         volume, cin, cout = weight.shape

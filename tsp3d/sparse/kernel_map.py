@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,20 @@ from tsp3d.sparse import ops
 def triple(size: int | tuple[int, int, int]) -> tuple[int, int, int]:
     """(x, y, z) of a size that may be given as one number."""
     return (size, size, size) if isinstance(size, int) else (int(size[0]), int(size[1]), int(size[2]))
+
+
+class Region(NamedTuple):
+    """What the pairs of a kernel map are searched by, for libraries that search for themselves.
+
+    Input i meets output o under offset k where ``in_coords[i] == out_coords[o] + step * offset_k``, or, transposed,
+    where ``out_coords[o] == in_coords[i] + step * offset_k``. Coordinates (N, 4) int32 and step in base voxels.
+    """
+
+    in_coords: Tensor
+    out_coords: Tensor
+    kernel_size: tuple[int, int, int]
+    step: int
+    transposed: bool = False
 
 
 @dataclass(frozen=True, eq=False)

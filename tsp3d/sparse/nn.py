@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from tsp3d.sparse import backends, ops, planned
 from tsp3d.sparse.coords import CoordinateSet
-from tsp3d.sparse.kernel_map import KernelMap, triple
+from tsp3d.sparse.kernel_map import KernelMap, Region, triple
 from tsp3d.sparse.tensor import SparseTensor
 
 Size = int | tuple[int, int, int]
@@ -26,6 +27,9 @@ class Convolution(nn.Module):
     """What the weight is rounded to at inference (:func:`tsp3d.sparse.fused.reduce_precision`)."""
     inference_range: tuple[float, float] | None = None
     """The lowest and highest feature that int8 tells apart (:func:`tsp3d.sparse.int8.use_int8`)."""
+
+    transposed = False
+    """Whether an input at u reaches u + offset_k, rather than an output at u reading there."""
 
     def __init__(self, cin: int, cout: int, kernel_size: Size, stride: int, dilation: int, bias: bool):
         super().__init__()
@@ -53,7 +57,9 @@ class Convolution(nn.Module):
         if kernel_map is None:
             return x.replace(F.linear(x.feats, self.kernel.T, None if self.bias is None else self.bias[0]))
         weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
-        feats = convolve(x.feats, weight, kernel_map, target.rows)
+        step = min(x.stride, target.stride) * self.dilation
+        region = Region(x.coords, target.coords, self.kernel_size, step, self.transposed)
+        feats = convolve(x.feats, weight, kernel_map, target.rows, region)
         return SparseTensor.over(feats if self.bias is None else feats + self.bias.to(feats.dtype), target)
 
     def check(self, x: SparseTensor) -> None:
@@ -68,19 +74,29 @@ class Convolution(nn.Module):
         )
 
 
-def convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor:
-    """(num_out, Cout) of feats (N, Cin) and weight (K, Cin, Cout) over a kernel map; half precision sums in float32."""
+def convolve(
+    feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int, region: Region | None = None
+) -> Tensor:
+    """(num_out, Cout) of feats (N, Cin) and weight (K, Cin, Cout) over a kernel map; half precision sums in float32.
+
+    With the region of the map another library may do it (:func:`tsp3d.sparse.backends.use`)."""
     if torch.is_autocast_enabled(feats.device.type):
         feats = feats.to(torch.get_autocast_dtype(feats.device.type))
     weight = weight.to(feats.dtype)
     if feats.dtype in (torch.float16, torch.bfloat16) and not (feats.is_cuda and ops.HALF_ON_CUDA):
-        return _convolve(feats.float(), weight.float(), kernel_map, num_out).to(feats.dtype)
-    return _convolve(feats, weight, kernel_map, num_out)
+        return _convolve(feats.float(), weight.float(), kernel_map, num_out, region).to(feats.dtype)
+    return _convolve(feats, weight, kernel_map, num_out, region)
 
 
-def _convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor:
-    if backends.peer is not None and feats.dtype == torch.float32:
-        return backends.peer.conv(feats, weight, kernel_map, num_out)
+def _peer(feats: Tensor, kernel_map: KernelMap) -> ModuleType | None:
+    """The library that is to do the work; None where it is ours. Where there is nothing to do the others fail."""
+    served = backends.peer is not None and feats.dtype == torch.float32 and len(kernel_map.in_rows) > 0
+    return backends.peer if served else None
+
+
+def _convolve(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int, region: Region | None) -> Tensor:
+    if region is not None and (peer := _peer(feats, kernel_map)) is not None:
+        return peer.conv(feats, weight, kernel_map, num_out, region)
     if planned.serves(feats):
         return planned.convolve(feats, weight, kernel_map, num_out)
     return ops.conv(feats, weight, kernel_map.in_rows, kernel_map.out_rows, kernel_map.splits, num_out)
@@ -103,6 +119,8 @@ class Conv3d(Convolution):
 class GenerativeConvTranspose3d(Convolution):
     """Transposed convolution that makes voxels: an input at u gives outputs at u + offset_k of the finer stride."""
 
+    transposed = True
+
     def __init__(self, cin: int, cout: int, kernel_size: Size = 3, stride: int = 2, bias: bool = False):
         super().__init__(cin, cout, kernel_size, stride, 1, bias)
 
@@ -112,6 +130,8 @@ class GenerativeConvTranspose3d(Convolution):
 
 class ConvTranspose3d(Convolution):
     """Transposed convolution onto the voxels of a given finer tensor."""
+
+    transposed = True
 
     def __init__(self, cin: int, cout: int, kernel_size: Size = 2, stride: int = 2, bias: bool = False):
         super().__init__(cin, cout, kernel_size, stride, 1, bias)
@@ -145,8 +165,8 @@ class MaxPool3d(_Pool):
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
         feats, best = _wide(x.feats), None
-        if backends.peer is not None and feats.dtype == torch.float32:
-            best = backends.peer.max_pool(feats, m, target.rows)
+        if (peer := _peer(feats, m)) is not None:
+            best = peer.max_pool(feats, m, target.rows, Region(x.coords, target.coords, self.kernel_size, x.stride))
         if best is None:
             best, _ = ops.max_pool(feats, m.in_rows, m.out_rows, m.splits, target.rows)
         return SparseTensor.over(best.to(x.dtype), target)

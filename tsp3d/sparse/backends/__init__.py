@@ -18,9 +18,11 @@ REMEDY = (
     "or `python setup.py build_ext --inplace`, in the source folder."
 )
 
-PEERS = {"spconv": "spconv"}
-"""Libraries that can do the arithmetic of the layers instead, and the extra of the package that installs each."""
-
+PEERS = {
+    "spconv": "`pip install tsp3d[spconv]`, or the wheel for your CUDA, e.g. spconv-cu126",
+    "minkowski": "build MinkowskiEngine 0.5.4 from its source, https://github.com/NVIDIA/MinkowskiEngine",
+}
+"""Libraries that can do the arithmetic of the layers instead, and how each is installed."""
 
 CUDA_REMEDY = (
     "Install the CUDA toolkit and run `TSP3D_CUDA=1 CUDA_HOME=/usr/local/cuda python setup.py build_ext --inplace` "
@@ -117,10 +119,7 @@ def load_peer(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"tsp3d.sparse.backends.{name}")
     except ImportError as error:
-        raise ImportError(
-            f"the backend {name} cannot be used ({error}); `pip install tsp3d[{PEERS[name]}]`, "
-            "or the wheel for your CUDA, e.g. spconv-cu126"
-        ) from error
+        raise ImportError(f"the backend {name} cannot be used ({error}); {PEERS[name]}") from error
 
 
 peer: ModuleType | None = None  # what the layers call instead of our operators
@@ -128,7 +127,7 @@ peer: ModuleType | None = None  # what the layers call instead of our operators
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run the layers' convolutions and max-pools on another library within a ``with`` block: ``use("spconv")``.
+    """Run the layers' convolutions and max-pools on a library of ``PEERS`` within a ``with`` block: ``use("spconv")``.
 
     Weights, coordinates, order of rows and results are the same; "auto" stands for this package's own operators. It
     holds for all threads of the process. TSP3D_BACKEND=spconv does it for a whole program.

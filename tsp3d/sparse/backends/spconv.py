@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from tsp3d.sparse.kernel_map import KernelMap
+    from tsp3d.sparse.kernel_map import KernelMap, Region
 
 if not torch.cuda.is_available():
     # Its backward on the CPU asks for a CUDA stream, which it does not use; without CUDA in PyTorch that fails.
@@ -79,10 +79,8 @@ class _Convolution(torch.autograd.Function):
         return grad_feats, grad_filters[:, :, 0, 0].permute(1, 2, 0), None, None, None
 
 
-def conv(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor:
+def conv(feats: Tensor, weight: Tensor, kernel_map: KernelMap, num_out: int, _: Region) -> Tensor:
     """(num_out, Cout) of feats (N, Cin) float32 and weight (K, Cin, Cout)."""
-    if not len(kernel_map.in_rows):  # nothing for spconv to do, and it fails on that
-        return feats.new_zeros(num_out, weight.shape[2]) + 0 * (feats.sum() + weight.sum())
     result = _Convolution.apply(feats.contiguous(), weight, *_indice_pairs(kernel_map), num_out)
     return result  # type: ignore[return-value]
 
@@ -103,9 +101,9 @@ class _MaxPool(torch.autograd.Function):
             return spconv_ops.indice_maxpool_backward(feats, best, grad, pairs, counts), None, None, None
 
 
-def max_pool(feats: Tensor, kernel_map: KernelMap, num_out: int) -> Tensor | None:
+def max_pool(feats: Tensor, kernel_map: KernelMap, num_out: int, _: Region) -> Tensor | None:
     """(num_out, C) maxima of feats (N, C), or None where spconv's would be wrong: it starts from zero, so it cannot
     pool negative features (behind a ReLU there are none). Among equal values each gets the gradient, not the first."""
-    if not len(kernel_map.in_rows) or bool(feats.detach().amin() < 0):
+    if bool(feats.detach().amin() < 0):
         return None
     return _MaxPool.apply(feats.contiguous(), *_indice_pairs(kernel_map), num_out)  # type: ignore[return-value]
