@@ -2,7 +2,7 @@
 # What each teacher brings: methods, their controls and the student alone, three seeds each, with all and with a tenth of
 # the sentences. Two runs at a time on a core each. What is done is kept: call it again to go on.
 #   benchmarks/distillation.sh DATA INIT OUT [STEPS] [LARGE]
-# INIT: weights that all start from, their head left out. LARGE: weights folder of a larger teacher; without it
+# INIT: weights that all start from, their head left out; "" for none. LARGE: weights folder of a larger teacher; without it
 # "large-to-tiny" is left out. "lar" needs pip install tsp3d[views], and time for its views (configs/distill/lar.yaml).
 # "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
 # "pseudo-labels" has UNLABELLED further sentences of a room, and needs a share below 1.
@@ -34,7 +34,7 @@ one() {  # METHOD CONTROL SEED SHARE
     # Two rooms a step for all, since the shuffled control needs two.
     "$python" tools/train.py --config configs/train/tiny.yaml --resume "${method[@]}" out="$out" name="${run##*/}" \
         seed="$3" threads=1 data.folder="$data" data.scenes_per_step=2 data.bare_scenes=0 data.sentences_per_scene=7 \
-        data.sentence_share="$4" optim.steps="$steps" optim.max_minutes=0 init_from="$init" strict=false \
+        data.sentence_share="$4" optim.steps="$steps" optim.max_minutes=0 ${init:+"init_from=$init"} strict=false \
         "init_skip=[head.]" log.validate_every=0 ${TRAIN:-} "${changes[@]}" >> "$run.log" 2>&1 &&
         "$python" tools/evaluate.py --data "$data" --model "$run/export" --out "$run/report" \
             --limit "${SCENES:-0}" --queries "${QUERIES:-16}" --timing 0 >> "$run.log" 2>&1 &&
