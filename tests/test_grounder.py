@@ -16,7 +16,7 @@ import tsp3d
 from tsp3d.io.write import replacing
 from tsp3d.pretrained import INT8, find_weights, pick_device, read_ranges, set_precision, write_ranges
 from tsp3d.request import clean_text
-from tsp3d.results import document, dumps, runs, scan_to_json, slug, unique_prefixes, write_json
+from tsp3d.results import document, dumps, lengths, runs, scan_to_json, slug, unique_prefixes, write_json
 
 
 @dataclass
@@ -205,6 +205,12 @@ def test_json_text_is_strict_and_compact():
         dumps({"a": float("nan")})
     assert document([{"a": 1}], single=True) == {"a": 1}
     assert document([{"a": 1}], single=False) == [{"a": 1}]
+
+
+def test_lengths_are_given_to_the_millimetre():
+    assert lengths((5_400_000.1234, -0.0001, 0.45), "m") == "5400000.123, 0.000, 0.450"
+    assert lengths((1234.56, 10.0, -0.04), "cm", " ") == "1234.6 10.0 0.0"
+    assert lengths((-645.08, 1008.5, 476.2), "mm") == "-645, 1008, 476"
 
 
 def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
