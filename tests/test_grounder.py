@@ -152,10 +152,15 @@ def test_scan_without_colour(grounder: tsp3d.Grounder):
     assert grounder.ground(tsp3d.Scan(points()[0]), "all").found
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\n\t", "...", "\u200b"])
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "...", "\u200b", "🪑 🪑", "→"])
 def test_empty_text_is_explained(grounder: tsp3d.Grounder, text: str):
     with pytest.raises(tsp3d.UserError, match="say what to find"):
         grounder.ground(tsp3d.Scan(*points()), text)
+
+
+def test_arrays_are_told_how_to_become_a_scan(grounder: tsp3d.Grounder):
+    with pytest.raises(tsp3d.UserError, match=r"got ndarray.*Scan\(xyz, rgb\)"):
+        grounder.ground(points()[0], "all")  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("texts", [None, 3, [3], {"a": 1}])
@@ -221,6 +226,8 @@ def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
     assert [bool(result.error) for result in results] == [False, True, False]
     assert "b.npy" in (results[1].error or "") and results[2].groundings[0].found
     assert "error" in grounder.to_json(results[1]) and "queries" in grounder.to_json(results[0])
+    for alone in (tmp_path / "a.npy", str(tmp_path / "a.npy"), tsp3d.load_scan(tmp_path / "a.npy")):
+        assert [result.source for result in grounder.ground_many(alone, "all")] == [str(tmp_path / "a.npy")]
     with pytest.raises(tsp3d.UserError, match="say what to find"):
         grounder.ground_many([], "")
 
