@@ -87,6 +87,7 @@ def main(args: Args) -> None:
     result.info |= {
         "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
+        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}",
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     Console().print(Markdown(tables(result)))

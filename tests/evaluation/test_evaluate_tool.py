@@ -78,6 +78,7 @@ def test_the_report_has_the_groups_of_the_dataset(
     assert groups.items() <= found.items() and 0 <= report["calibration_error"] <= 1
     text = (tmp_path / "report.md").read_text()
     assert "| **ours** |" in text and f"dataset: {dataset}" in text
+    assert "options: --queries 0 --points 0 --top-k 5" in text
     assert len((tmp_path / "queries.jsonl").read_text().splitlines()) == groups["overall"]
 
 
