@@ -16,7 +16,7 @@ import tsp3d
 from tsp3d.io.write import replacing
 from tsp3d.pretrained import INT8, find_weights, pick_device, read_ranges, set_precision, write_ranges
 from tsp3d.request import clean_text
-from tsp3d.results import document, dumps, runs, scan_to_json, slug, unique_prefixes, write_json
+from tsp3d.results import document, dumps, lengths, runs, scan_to_json, slug, unique_prefixes, write_json
 
 
 @dataclass
@@ -152,10 +152,15 @@ def test_scan_without_colour(grounder: tsp3d.Grounder):
     assert grounder.ground(tsp3d.Scan(points()[0]), "all").found
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\n\t", "...", "\u200b"])
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "...", "\u200b", "🪑 🪑", "→"])
 def test_empty_text_is_explained(grounder: tsp3d.Grounder, text: str):
     with pytest.raises(tsp3d.UserError, match="say what to find"):
         grounder.ground(tsp3d.Scan(*points()), text)
+
+
+def test_arrays_are_told_how_to_become_a_scan(grounder: tsp3d.Grounder):
+    with pytest.raises(tsp3d.UserError, match=r"got ndarray.*Scan\(xyz, rgb\)"):
+        grounder.ground(points()[0], "all")  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("texts", [None, 3, [3], {"a": 1}])
@@ -207,6 +212,12 @@ def test_json_text_is_strict_and_compact():
     assert document([{"a": 1}], single=False) == [{"a": 1}]
 
 
+def test_lengths_are_given_to_the_millimetre():
+    assert lengths((5_400_000.1234, -0.0001, 0.45), "m") == "5400000.123, 0.000, 0.450"
+    assert lengths((1234.56, 10.0, -0.04), "cm", " ") == "1234.6 10.0 0.0"
+    assert lengths((-645.08, 1008.5, 476.2), "mm") == "-645, 1008, 476"
+
+
 def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
     np.save(tmp_path / "a.npy", points()[0])
     (tmp_path / "b.npy").write_bytes(b"broken")
@@ -215,6 +226,8 @@ def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
     assert [bool(result.error) for result in results] == [False, True, False]
     assert "b.npy" in (results[1].error or "") and results[2].groundings[0].found
     assert "error" in grounder.to_json(results[1]) and "queries" in grounder.to_json(results[0])
+    for alone in (tmp_path / "a.npy", str(tmp_path / "a.npy"), tsp3d.load_scan(tmp_path / "a.npy")):
+        assert [result.source for result in grounder.ground_many(alone, "all")] == [str(tmp_path / "a.npy")]
     with pytest.raises(tsp3d.UserError, match="say what to find"):
         grounder.ground_many([], "")
 

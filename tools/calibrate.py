@@ -57,12 +57,13 @@ def main(args: Args) -> None:
         net = GroundingNet.from_pretrained(folder, pick_device(args.device))
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations)
         chosen = spread(len(scenes), args.limit)
+        args.out.mkdir(parents=True, exist_ok=True)  # before the work, not after
         halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
         best = calibration = fit(halves[0])
         if args.min_presence is not None:
             check_share("min_presence", args.min_presence)
             calibration = replace(best, min_presence=args.min_presence)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"calibrate: {error}") from error
     calibration.fitted_on = f"{args.dataset} {args.data} {args.split}, {len(halves[0])} sentences"
     parts = [f"# Calibration\n\n{args.model}, fitted on {calibration.fitted_on}\n"]

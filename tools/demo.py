@@ -18,7 +18,7 @@ from rich.table import Table
 
 import tsp3d
 from tsp3d.grounder import ScanResult
-from tsp3d.results import paired_iou, write_pictures
+from tsp3d.results import lengths, paired_iou, write_pictures
 
 FOLDER = Path(tsp3d.__file__).parent / "demo"
 
@@ -57,7 +57,7 @@ def main(options: Options) -> int:
             box = result.boxes[0]
             overlap = paired_iou(np.array([*box.center, *box.size]) / 1000, np.array(entry["box"]))
             verdict = f"{overlap:.2f} {'right' if overlap > 0.25 else 'wrong'}"
-            centre, size = (", ".join(f"{v:.0f}" for v in values) for values in (box.center, box.size))
+            centre, size = (lengths(values, "mm") for values in (box.center, box.size))
             table.add_row(result.text, f"{box.score:.2f}", centre, size, verdict, ms)
         console.print(table)
         console.print(f"The scan's features took {scene.encode_ms:.0f} ms, once for all sentences. Pictures:")

@@ -20,7 +20,6 @@ from tsp3d.distill.two_streams import TwoStreams
 from tsp3d.evaluation import evaluate_dataset, measure_speed, write_report
 from tsp3d.evaluation.protocols import spread
 from tsp3d.evaluation.report import tables
-from tsp3d.io import UserError
 from tsp3d.pretrained import load_network, pick_device
 
 
@@ -74,10 +73,8 @@ def main(args: Args) -> None:
         net = load_network(args.model, device, args.precision)
         model = TwoStreams.from_pretrained(net, args.model, args.two_streams) if args.two_streams else net
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"evaluate: {error}") from error
-    chosen = spread(len(scenes), args.limit)
-    try:
+        chosen = spread(len(scenes), args.limit)
+        args.out.mkdir(parents=True, exist_ok=True)  # before an hour's work, not after
         result = evaluate_dataset(
             model, scenes, args.dataset, top_k=args.top_k, min_score=args.min_score, points=args.points, device=device,
             scenes=track(chosen, "scenes", transient=True), queries_per_scene=args.queries, batch=args.batch,
@@ -85,11 +82,12 @@ def main(args: Args) -> None:
         )  # fmt: skip
         if args.timing:
             result.timings = measure_speed(model, scenes, scenes=args.timing, points=args.points, device=device)
-    except UserError as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"evaluate: {error}") from error
     result.info |= {
         "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
+        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}",
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     Console().print(Markdown(tables(result)))

@@ -25,7 +25,7 @@ class Options:
     """Find what sentences mean in scans; boxes come back in the frame and unit of each scan."""
 
     scan: tyro.conf.Positional[str]
-    """A PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/STL/OFF, LAS/LAZ or E57 file, or a folder or glob of them."""
+    """A PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/STL/OFF, LAS/LAZ or E57 file, or a folder or quoted glob."""
     text: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """What to find, in English; may be given several times."""
     model: str = "tsp3d-tiny"

@@ -116,6 +116,10 @@ class Grounder:
     @torch.inference_mode()
     def encode(self, scan: Scan | str | os.PathLike[str]) -> Scene:
         """Features of a scan (or of the file at a path; metres, z up). Raises ScanError if the file cannot be read."""
+        if not isinstance(scan, Scan | str | os.PathLike):
+            raise UserError(
+                f"a scan must be a tsp3d.Scan or a path, got {type(scan).__name__}; make Scan(xyz, rgb) of arrays"
+            )
         if not isinstance(scan, Scan):
             scan = load_scan(scan)
         start = self._now()
@@ -199,7 +203,7 @@ class Grounder:
 
     def ground_many(
         self,
-        scans: Iterable[Scan | str | os.PathLike[str]],
+        scans: Iterable[Scan | str | os.PathLike[str]] | Scan | str | os.PathLike[str],
         texts: str | Sequence[str],
         top_k: int | None = None,
         min_score: float | None = None,
@@ -208,12 +212,13 @@ class Grounder:
         min_presence: float | None = None,
         several: bool = False,
     ) -> Iterator[ScanResult]:
-        """Ground the same sentences in one scan after the other, with one scan in memory at a time.
+        """Ground the same sentences in one scan (or path) after the other, with one scan in memory at a time.
 
         Options as :meth:`ground`. A scan that cannot be read gives a result with ``error`` and does not stop the
         others. Wrong texts or options raise UserError before the first scan is read.
         """
         options = Options(top_k, min_score, min_presence, several)
+        scans = [scans] if isinstance(scans, Scan | str | os.PathLike) else scans  # a path is no list of letters
         return self._stream(scans, self._check(texts, options), options, up, unit)
 
     def _stream(

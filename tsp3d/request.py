@@ -39,7 +39,7 @@ def clean_text(text: str) -> str:
         raise UserError(f"a text must be a string, got {type(text).__name__}; say what to find, e.g. 'the brown chair'")
     valid = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates come from undecodable command lines
     words = " ".join("".join(c if c.isprintable() else " " for c in valid).split())
-    if all(c.isspace() or unicodedata.category(c)[0] in "PMC" for c in words):
+    if all(c.isspace() or unicodedata.category(c)[0] in "PMCS" for c in words):
         raise UserError(f"the text {words!r} has no words: say what to find, e.g. 'the brown chair next to the desk'")
     if len(words) > MAX_TEXT:
         log.warning("the text has %d characters; only the first %d are read", len(words), MAX_TEXT)

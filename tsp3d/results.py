@@ -150,7 +150,7 @@ def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()
             reason = grounding.reason or f"not found (best {grounding.best_score:.2f})"
             table.add_row(escape(grounding.text), escape(reason), "", "", *([""] if masked else []), total)
         for rank, box in enumerate(grounding.boxes):
-            centre, size = (", ".join(f"{v:.4g}" for v in values) for values in (box.center, box.size))
+            centre, size = (lengths(values, unit) for values in (box.center, box.size))
             points = [f"{len(grounding.masks[rank]):,}"] if masked else []
             text, time = (escape(grounding.text), total) if rank == 0 else ("", "")
             table.add_row(text, f"{box.score:.2f}", centre, size, *points, time)
@@ -180,6 +180,12 @@ def write_pictures(result: ScanResult, folder: str | os.PathLike[str], prefix: s
         write_annotated_ply(ply, result.scan, grounding)
         written += [png, ply]
     return written
+
+
+def lengths(values: Sequence[float], unit: str, between: str = ", ") -> str:
+    """Numbers in ``unit`` as text, to the millimetre whatever their size: survey coordinates have seven digits."""
+    decimals = {"m": 3, "cm": 1, "mm": 0}[unit]
+    return between.join(f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values)
 
 
 def paired_iou(a: np.ndarray, b: np.ndarray) -> float:

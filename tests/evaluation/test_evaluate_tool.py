@@ -78,7 +78,22 @@ def test_the_report_has_the_groups_of_the_dataset(
     assert groups.items() <= found.items() and 0 <= report["calibration_error"] <= 1
     text = (tmp_path / "report.md").read_text()
     assert "| **ours** |" in text and f"dataset: {dataset}" in text
+    assert "options: --queries 0 --points 0 --top-k 5" in text
     assert len((tmp_path / "queries.jsonl").read_text().splitlines()) == groups["overall"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(
+    evaluate: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "evaluate_dataset", lambda *args, **kwargs: pytest.fail("the work began"))
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="evaluate: .*file"):
+        evaluate.main(
+            evaluate.Args(
+                folder / "scannet", tmp_path / "file" / "out", model=str(folder / "model"), dataset="scanrefer",
+                annotations=folder / "scanrefer.json", timing=0,
+            )
+        )  # fmt: skip
 
 
 def test_errors_say_what_to_do(evaluate: ModuleType, folder: Path, tmp_path: Path) -> None:

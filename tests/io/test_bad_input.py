@@ -149,6 +149,17 @@ def test_survey_coordinates_keep_millimetres(room):
     np.testing.assert_allclose(scan.input_frame.to_input(scan.xyz) - offset, room[0], atol=1e-3)
 
 
+def test_survey_coordinates_in_32_bits_are_told(room, tmp_path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        Scan((room[0] + [0.0, 1000.0, 0.0]).astype(np.float32))  # 0.06 mm apart
+        Scan(np.concatenate([room[0], [[1e9, 0, 0]]]).astype(np.float32))  # one stray says nothing of the others
+    assert "64 bits" not in caplog.text
+    np.save(tmp_path / "utm.npy", (room[0] + [691_000.0, 5_330_000.0, 512.0]).astype(np.float32))
+    with caplog.at_level(logging.WARNING):
+        load_scan(tmp_path / "utm.npy")
+    assert "utm.npy" in caplog.text and "0.5 units apart" in caplog.text and "64 bits" in caplog.text
+
+
 def test_thinning_is_bounded_deterministic_and_blind_to_chunks():
     rng = np.random.default_rng(0)
     xyz = rng.random((50_000, 3)) * [5, 4, 2.5]

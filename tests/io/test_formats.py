@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import trimesh
@@ -10,7 +12,7 @@ from plyfile import PlyData, PlyElement
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import SimpleMaterial
 
-from tsp3d.io import ScanError, load_scan
+from tsp3d.io import Scan, ScanError, load_scan
 
 
 def test_points_come_back(point_format, room, tmp_path):
@@ -49,6 +51,18 @@ def test_ascii_ply(room, tmp_path):
     PlyData([PlyElement.describe(table, "vertex")], text=True).write(str(tmp_path / "a.ply"))
     scan = load_scan(tmp_path / "a.ply")
     assert len(scan) == len(xyz) and scan.rgb is not None
+
+
+def test_fractions_a_little_beyond_one_are_no_black_scan(room):
+    xyz, rgb = room
+    loaded = Scan(xyz, rgb / rgb.max() * 1.01).rgb
+    assert loaded is not None and loaded.max() == 255 and loaded.mean() > 100
+
+
+def test_negative_colours_are_told(room, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        Scan(room[0], room[1] / 127.5 - 1)
+    assert "colours begin at -0.686" in caplog.text
 
 
 @pytest.mark.parametrize(("scale", "kind"), [(1 / 255, float), (1, float), (257, np.uint16)])

@@ -88,6 +88,7 @@ def test_warnings_reach_the_log_with_the_name(room, caplog: pytest.LogCaptureFix
 
 @pytest.mark.parametrize(("scale", "unit"), [(1000, "mm"), (100, "cm")])
 def test_the_wrong_unit_is_refused_where_it_would_take_hours(room, scale: float, unit: str):
-    with pytest.raises(ScanError, match=f"far.ply.*--unit {unit}"):
+    with pytest.raises(ScanError, match=f"far.ply.*--unit {unit}.*parts of 60 m") as refused:
         Scan.from_arrays(room[0] * scale, source="far.ply")
+    assert "nothing need be done" not in str(refused.value)
     assert len(Scan.from_arrays(room[0] * scale, unit=unit)) == len(room[0])

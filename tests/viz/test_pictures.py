@@ -100,6 +100,21 @@ def test_annotated_ply_is_in_the_frame_of_the_input(up: str, unit: str, tmp_path
     assert len(load_scan(tmp_path / "a.ply", up=up, unit=unit)) == len(vertex)
 
 
+def test_survey_coordinates_are_written_in_full(tmp_path):
+    scan = Scan(make_room().xyz + np.array([500_000.0, 5_400_000.0, 0.0]))
+    grounding = make_grounding(scan, CUBE)
+    write_annotated_ply(tmp_path / "a.ply", scan, grounding)
+    comment = PlyData.read(str(tmp_path / "a.ply")).comments[1]
+    assert "centre 500001.0" in comment and " 5400000.5" in comment and comment.endswith("m score 0.900")
+    assert "(500001.0" in png._subtitle(scan, grounding)
+
+
+def test_the_picture_says_why_nothing_was_found():
+    scan = make_room()
+    nothing = replace(make_grounding(scan, np.zeros((0, 6))), reason="nothing fits (presence 0.15, needed 0.30)")
+    assert png._subtitle(scan, nothing) == "r.ply: nothing fits (presence 0.15, needed 0.30)"
+
+
 def test_a_mask_is_tinted_in_both(tmp_path):
     scan = make_room()
     plain = make_grounding(scan, CUBE)

@@ -45,6 +45,7 @@ class Collector:
         self.source, self.max_points, self.voxel = source, max_points, voxel
         self.read = self.dropped = 0
         self.thinned = False
+        self._finest, self._step = voxel, 0.0
         self._xyz: list[np.ndarray] = []
         self._rgb: list[np.ndarray] = []
         self._kept = 0
@@ -63,11 +64,14 @@ class Collector:
             self._has_rgb = rgb is not None
         self._has_rgb = self._has_rgb and rgb is not None  # one part without colour: the whole has none
         # Beyond 1e15 a number is an empty slot (e.g. 1e30, FLT_MAX), not a place; squares of it would overflow too.
-        xyz = xyz.astype(np.float64)
+        kind, xyz = xyz.dtype, xyz.astype(np.float64)
         finite = (np.abs(xyz) < 1e15).all(axis=1)
         self.read += len(xyz)
         self.dropped += len(xyz) - int(finite.sum())
         self._xyz.append(xyz[finite])
+        if kind.kind == "f" and finite.any():
+            sample = self._xyz[-1][:: -(-len(self._xyz[-1]) // 1000)]
+            self._step = max(self._step, float(np.spacing(np.median(np.abs(sample), axis=0).max().astype(kind))))
         if self._has_rgb and rgb is not None:
             self._rgb.append(np.asarray(rgb)[finite])
         else:
@@ -80,6 +84,11 @@ class Collector:
         """All points kept. Raises ScanError if none are left."""
         if self.dropped:
             log.warning("%s: dropped %d of %d points that are not finite numbers", self.source, self.dropped, self.read)
+        if self._step > self._finest:
+            log.warning(
+                "%s: so far from the origin its numbers are %.2g units apart, and finer shapes are lost; subtract an "
+                "offset before they are stored, or store 64 bits of each", self.source, self._step,
+            )  # fmt: skip
         if self._kept == 0:
             why = "every point is NaN or infinite" if self.read else "it holds no points"
             raise ScanError(f"{self.source}: {why}; export the scan again with at least one valid point")
@@ -126,7 +135,10 @@ def first_per_voxel(xyz: np.ndarray, voxel: float, origin: np.ndarray) -> np.nda
 
 
 def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
-    """Colours (N, 3) in 0…1, 0…255 or 0…65535 → uint8; None (with a log line) where they say nothing."""
+    """Colours (N, 3) in 0…1, 0…255 or 0…65535 → uint8; None (with a log line) where they say nothing.
+
+    Fractions may go a little beyond 1, as interpolation and filters make them; a scan whose 0…255 end at 2 is black.
+    """
     rgb = np.asarray(rgb)
     if rgb.dtype.kind == "b" or rgb.dtype.kind not in "fiu":
         raise ScanError(f"{source}: colours must be numbers, got {rgb.dtype}")
@@ -134,7 +146,9 @@ def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
         values = rgb.astype(np.float64)
         values[~np.isfinite(values)] = 0.0
         top = values.max(initial=0.0)
-        if top <= 1.0 and rgb.dtype.kind == "f":
+        if (low := values.min(initial=0.0)) < 0:
+            log.warning("%s: colours begin at %.3g; give 0…1 or 0…255, negative ones count as 0", source, low)
+        if top <= 2.0 and rgb.dtype.kind == "f":
             values = values * 255.0
         elif top > 255.0:
             values = values * (255.0 / 65535.0)

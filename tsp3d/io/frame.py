@@ -27,7 +27,7 @@ UP_ROTATIONS: dict[str, tuple[tuple[int, int, int], ...]] = {
 """For each up axis of a file, the rotation that turns it to +z."""
 
 MAX_EXTENT_M = 60.0
-"""No room is larger. Beyond it grounding would take many minutes; the likely cause is the unit."""
+"""Larger scans are refused. Beyond it grounding would take many minutes; the likely cause is the unit."""
 
 LARGE_M = 35.0
 """Larger scans get a warning."""
@@ -127,7 +127,8 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
         better = _better_unit(size / UNITS[unit], unit)
         advice = f"if the file is in {better}, pass --unit {better}" if better else "check the file's unit (--unit)"
         if size > LARGE_M:
-            advice += "; if it is that large, nothing need be done"
+            remedy = f"cut it into parts of {MAX_EXTENT_M:g} m" if size > MAX_EXTENT_M else "nothing need be done"
+            advice += f"; if it is that large, {remedy}"
         return (
             f"the scan measures {text} m (x, y, z), too {'large' if size > LARGE_M else 'small'} for a room: {advice}"
         )

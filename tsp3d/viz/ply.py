@@ -9,7 +9,7 @@ from plyfile import PlyData, PlyElement
 
 from tsp3d.io import Scan
 from tsp3d.io.write import replacing
-from tsp3d.results import Grounding
+from tsp3d.results import Grounding, lengths
 from tsp3d.viz.png import height_colours, tinted
 from tsp3d.viz.render import BOX_EDGES, box_corners
 
@@ -62,7 +62,8 @@ def write_annotated_ply(path: str | os.PathLike[str], scan: Scan, grounding: Gro
     unit = grounding.frame.unit
     text = "".join(c if c.isascii() and c.isprintable() else "?" for c in grounding.text)  # PLY headers are ASCII
     comments = [f"tsp3d: {text}"] + [
-        f"box {rank}: centre {_numbers(box.center)} size {_numbers(box.size)} {unit} score {box.score:.3f}"
+        f"box {rank}: centre {lengths(box.center, unit, ' ')} size {lengths(box.size, unit, ' ')} {unit} "
+        f"score {box.score:.3f}"
         for rank, box in enumerate(grounding.boxes, 1)
     ]
     with replacing(path) as temporary:
@@ -74,7 +75,3 @@ def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     count = int(np.clip(np.linalg.norm(end - start) / SPACING_M, 2, 5000))
     share = np.linspace(0, 1, count)[:, None]
     return start * (1 - share) + end * share
-
-
-def _numbers(values: tuple[float, float, float]) -> str:
-    return " ".join(f"{value:.6g}" for value in values)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from tsp3d.io import Scan
 from tsp3d.io.write import replacing
-from tsp3d.results import Grounding
+from tsp3d.results import Grounding, lengths
 from tsp3d.viz import render
 
 BEST = "#e8112d"
@@ -215,7 +215,7 @@ def _draw_scale(axes, camera: render.Camera) -> None:
 def _subtitle(scan: Scan, grounding: Grounding) -> str:
     name = os.path.basename(scan.source)[:60]
     if not grounding.found:
-        return f"{name}: not found (best candidate scored {grounding.best_score:.2f})"
+        return f"{name}: {grounding.reason or f'not found (best {grounding.best_score:.2f})'}"
     box, unit = grounding.boxes[0], grounding.frame.unit
-    centre, size = (", ".join(f"{v:.4g}" for v in values) for values in (box.center, box.size))
+    centre, size = (lengths(values, unit) for values in (box.center, box.size))
     return f"{name}: score {box.score:.2f}, centre ({centre}) {unit}, size ({size}) {unit}"
