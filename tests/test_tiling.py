@@ -81,6 +81,13 @@ def test_a_room_and_stray_points_stay_whole():
         cut(stray, 4.0, 3.0)
 
 
+def test_the_wall_at_the_end_of_a_scan_is_in_a_tile():
+    for length in torch.arange(19.0, 60.0, 0.7).tolist():
+        wall = torch.tensor([[length, 6.0, 1.0]]).expand(60, 3)
+        xyz = torch.cat([hall(length, 3.0, 0.5), wall])
+        assert torch.cat([tile.rows for tile in cut(xyz)]).unique().numel() == len(xyz)
+
+
 def test_points_far_apart_make_no_tiles_between():
     far = torch.cat([hall(10.0, 8.0), hall(10.0, 8.0) + torch.tensor([1e5, 2e5, 0.0])])
     tiles = cut(far)

@@ -90,7 +90,9 @@ def cut(xyz: Tensor, side: float = TILE_M, overlap: float = OVERLAP_M) -> list[T
     numbers, rows = [], []
     for back in ((0, 0), (0, 1), (1, 0), (1, 1)):
         tile = last - last.new_tensor(back)
-        inside = ((tile >= 0) & (xyz[:, :2] - low <= tile * step + size)).all(1).nonzero().squeeze(1)
+        # The last tile has no end but that of the scan, which is not to be missed by a rounding.
+        before_end = (tile == count - 1) | (xyz[:, :2] - low <= tile * step + size)
+        inside = ((tile >= 0) & before_end).all(1).nonzero().squeeze(1)
         numbers.append((tile[inside, 0] * count[1] + tile[inside, 1]).long())
         rows.append(inside)
     number, order = torch.cat(numbers).sort(stable=True)
