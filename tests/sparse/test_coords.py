@@ -159,6 +159,8 @@ def test_the_voxels_of_a_coarser_set_are_known_from_its_making(make_coords, coun
     halved[~mask[expected]] = -1
     halved[mask[expected]] //= 2
     assert torch.equal(fine.rows_in(coarse.pruned(mask)), halved)  # not one of those that were made: a search
+    thirds = CoordinateSet(ops.unique_coords(fine.coords, 3)[0], 3, 3)  # which the cells of stride 2 do not fit into
+    assert torch.equal(fine.rows_in(thirds), ops.unique_coords(fine.coords, 3)[1])
     monkeypatch.setattr(ops, "lookup", None)
     assert torch.equal(fine.rows_in(coarse), expected)
 

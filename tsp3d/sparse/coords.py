@@ -190,7 +190,7 @@ class CoordinateSet:
 
         Nothing is searched where the coarser set is this one strided, in one step or more."""
         for (kind, _, stride, _), (target, _) in self._maps.items():
-            if kind == "conv" and target is not None and stride in self._cells and target.stride <= coarse.stride:
+            if kind == "conv" and target is not None and stride in self._cells and coarse.stride % target.stride == 0:
                 rows = self._cells[stride]
                 return rows if target is coarse else target.rows_in(coarse)[rows]
         place = self.coords.clone()
