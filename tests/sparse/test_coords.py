@@ -122,6 +122,21 @@ def test_interpolation_over_voxels_is_kept_with_the_sets(make_coords, monkeypatc
     torch.testing.assert_close(sparse.interpolate_over(pruned, fine, -0.5), expected[1])
 
 
+def test_what_inference_keeps_with_the_voxels_serves_learning(make_coords):
+    coords = make_coords(100, 3)
+    feats = torch.randn(len(coords), 2, requires_grad=True)
+    fine, down, up = SparseTensor(feats, coords), nn.Conv3d(2, 2, 3, 2), nn.ConvTranspose3d(2, 2)
+
+    def run():
+        coarse = down(nn.Conv3d(2, 2)(fine))
+        return (up(coarse, like=fine).feats + sparse.interpolate_over(coarse, fine.coordinate_set)).sum()
+
+    with torch.inference_mode():
+        run()
+    run().backward()
+    assert feats.grad is not None and bool(torch.isfinite(feats.grad).all())
+
+
 def test_maps_are_shared_by_tensors_over_the_same_voxels(make_coords):
     coords = make_coords(100, 3)
     x = SparseTensor(torch.randn(len(coords), 2), coords)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from tsp3d.sparse import ops
-from tsp3d.sparse.kernel_map import KernelMap, new_rows
+from tsp3d.sparse.kernel_map import KernelMap, lasting, new_rows
 
 # Filtering walks all pairs of the old map, building walks the new rows; below this share of kept rows building is less.
 FILTER_SHARE = 1 / 8
@@ -134,7 +134,8 @@ class CoordinateSet:
             self._onto = WeakKeyDictionary()
         maps = self._onto.setdefault(target, {})
         if kernel_size not in maps:
-            maps[kernel_size] = KernelMap.build(target.coords, self.coords, kernel_size, target.stride).swapped()
+            with lasting():
+                maps[kernel_size] = KernelMap.build(target.coords, self.coords, kernel_size, target.stride).swapped()
         return maps[kernel_size]
 
     def around(self, points: CoordinateSet, shift: float) -> tuple[Tensor, Tensor]:
@@ -144,9 +145,10 @@ class CoordinateSet:
             self._around = WeakKeyDictionary()
         known = self._around.setdefault(points, {})
         if shift not in known:
-            at = points.coords.float()
-            at[:, 1:] += shift
-            known[shift] = ops.interpolation_weights(self.coords, at, self.stride)
+            with lasting():
+                at = points.coords.float()
+                at[:, 1:] += shift
+                known[shift] = ops.interpolation_weights(self.coords, at, self.stride)
         return known[shift]
 
     @property
@@ -156,7 +158,8 @@ class CoordinateSet:
 
     def _map(self, key: MapKey) -> tuple[CoordinateSet, KernelMap]:
         if key not in self._maps:
-            target, built = self._derive(key) or self._build(key)
+            with lasting():
+                target, built = self._derive(key) or self._build(key)
             self._maps[key] = (None if target is self else target, built)
         target, known = self._maps[key]
         return self if target is None else target, known
