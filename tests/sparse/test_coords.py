@@ -122,6 +122,24 @@ def test_interpolation_over_voxels_is_kept_with_the_sets(make_coords, monkeypatc
     torch.testing.assert_close(sparse.interpolate_over(pruned, fine, -0.5), expected[1])
 
 
+def test_maps_may_be_added_while_others_are_searched(make_coords):
+    x, y = (CoordinateSet(make_coords(50, 3), 1, 3) for _ in range(2))
+    expected, (coarse, known) = y.conv_map((1, 1, 1), 2), y.conv_map((3, 3, 3), 2)
+
+    class Meddler(str):
+        """A kind of map that adds one whenever it is looked at, as another thread might."""
+
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            x._maps["conv", (2, 2, 2), 1, len(x._maps) + 1] = (None, known)
+            return False
+
+    x._maps[Meddler("pool"), (3, 3, 3), 2, 1] = (coarse, known)
+    assert_same_map(x.conv_map((1, 1, 1), 2)[1], expected[1])
+    assert torch.equal(x.rows_in(coarse), y.rows_in(coarse))
+
+
 def test_what_inference_keeps_with_the_voxels_serves_learning(make_coords):
     coords = make_coords(100, 3)
     feats = torch.randn(len(coords), 2, requires_grad=True)

@@ -31,6 +31,7 @@ class CoordinateSet:
         self._offsets: Tensor | None = None
         self._lengths: list[int] | None = None
         # Target None stands for this set itself: a reference would be a cycle, and memory would wait for the collector.
+        # Another thread may add to it at any time, so it is copied to be searched.
         self._maps: dict[MapKey, tuple[CoordinateSet | None, KernelMap]] = {}
         # Made when it is needed: torch.compile traces the making of sets, and cannot trace that of weak references.
         self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] | None = None
@@ -181,7 +182,7 @@ class CoordinateSet:
 
     def strided(self, stride: int) -> CoordinateSet:
         """The set of cells of ``stride`` tensor strides; one object for all kernels of that stride."""
-        for (kind, _, known_stride, _), (target, _) in self._maps.items():
+        for (kind, _, known_stride, _), (target, _) in list(self._maps.items()):
             if target is not None and kind == "conv" and known_stride == stride:
                 return target
         step = self.stride * stride
@@ -192,7 +193,7 @@ class CoordinateSet:
         """Row (N,) int64 of the voxel of a coarser set that each voxel lies in, -1 where there is none.
 
         Nothing is searched where the coarser set is this one strided, in one step or more."""
-        for (kind, _, stride, _), (target, _) in self._maps.items():
+        for (kind, _, stride, _), (target, _) in list(self._maps.items()):
             if kind == "conv" and target is not None and stride in self._cells and coarse.stride % target.stride == 0:
                 rows = self._cells[stride]
                 return rows if target is coarse else target.rows_in(coarse)[rows]
@@ -204,7 +205,7 @@ class CoordinateSet:
         """The map from that of the set this one was copied or pruned from, or None where a search is cheaper."""
         kind, kernel_size, stride, _ = key
         if kind == "conv" and kernel_size == (1, 1, 1) and self.device.type == "cpu" and not is_compiling():
-            for (other, size, strides, _), (target, known) in self._maps.items():
+            for (other, size, strides, _), (target, known) in list(self._maps.items()):
                 if other == "conv" and strides == stride and all(length % 2 for length in size):
                     return (self if target is None else target), known.middle()
         if self._copied_from is not None:
@@ -229,7 +230,7 @@ class CoordinateSet:
 
     def _sibling(self, key: MapKey) -> CoordinateSet | None:
         """The output set already made for another kernel of the same kind and stride."""
-        for (kind, kernel_size, stride, _), (target, _) in self._maps.items():
+        for (kind, kernel_size, stride, _), (target, _) in list(self._maps.items()):
             same = kind == key[0] and stride == key[2] and (kind == "conv" or kernel_size == key[1])
             if target is not None and same:
                 return target
