@@ -255,7 +255,16 @@ def test_tensor_refuses_what_does_not_match():
         SparseTensor(torch.zeros(2, 1), coords.long())
     with pytest.raises(ValueError, match=r"feats must be \(2, C\)"):
         SparseTensor(torch.zeros(3, 1), coords.flip(0))
+    for make in (SparseTensor, SparseTensor.from_unsorted):
+        with pytest.raises(ValueError, match="multiples of the stride, 2"):
+            make(torch.zeros(2, 1), coords.flip(0), stride=2)
+        with pytest.raises(ValueError, match="stride must be positive"):
+            make(torch.zeros(2, 1), coords.flip(0), stride=0)
+        with pytest.raises(ValueError, match="must not be negative, got -1"):
+            make(torch.zeros(1, 1), coords[:1] - 1)
     x = SparseTensor(torch.zeros(2, 1), coords.flip(0))
+    with pytest.raises(ValueError, match="different voxels"):
+        x.prune(x.coords[:, 1] == 0) + SparseTensor(torch.zeros(1, 1), coords[1:], stride=2)
     with pytest.raises(ValueError, match="mask must be"):
         x.prune(torch.ones(2))
     with pytest.raises(ValueError, match="takes 3 channels, got 1"):
