@@ -48,9 +48,10 @@ def voxelize(
 
 def segment_mean(feats: Tensor, row: Tensor, size: int) -> Tensor:
     """Mean of the feats (P, C) that go to each row; ``row`` (P,) int64 as :func:`voxelize` gives -> (size, C), 0 where
-    none go."""
-    share = 1.0 / torch.bincount(row, minlength=size).to(feats.dtype)
-    return ops.splat(feats, row[:, None], share[row][:, None], size)
+    none go. Half precision is summed in float32."""
+    wide = _wide(feats)
+    share = 1.0 / torch.bincount(row, minlength=size).to(wide.dtype)
+    return ops.splat(wide, row[:, None], share[row][:, None], size).to(feats.dtype)
 
 
 def _check_alike(a: SparseTensor, b: SparseTensor) -> None:
@@ -81,9 +82,14 @@ def lookup(x: SparseTensor, coords: Tensor) -> Tensor:
     return ops.lookup(x.coords, coords.int().contiguous())
 
 
+def _wide(feats: Tensor) -> Tensor:
+    """Half precision as float32, which the operators sum in."""
+    return feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
+
+
 def _weighted(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """(M, C) weighted sums of rows; half precision is summed in float32."""
-    wide = feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
+    wide = _wide(feats)
     return ops.interpolate(wide, rows, weights.to(wide.dtype)).to(feats.dtype)
 
 
