@@ -122,6 +122,19 @@ def test_interpolation_over_voxels_is_kept_with_the_sets(make_coords, monkeypatc
     torch.testing.assert_close(sparse.interpolate_over(pruned, fine, -0.5), expected[1])
 
 
+def test_interpolation_over_voxels_far_from_the_origin(make_coords):
+    near = make_coords(100, 3)
+    far = near + torch.tensor([0, 2**25 + 1, -(2**26) - 1, 2**29 + 1], dtype=torch.int32)
+    x, y = (SparseTensor(torch.arange(len(near)).float()[:, None], coords, batch_size=3) for coords in (near, far))
+    expected, found = (sparse.interpolate_over(z, z.coordinate_set, -0.5) for z in (x, y))
+    assert torch.equal(found, expected)
+
+
+def test_a_tensor_that_is_on_the_device_keeps_its_maps(make_coords, device):
+    x = SparseTensor(torch.zeros(len(make_coords(9, 2)), 1), make_coords(9, 2))
+    assert x.to(device).coordinate_set is x.coordinate_set and x.to("meta").coords.is_meta
+
+
 def test_maps_may_be_added_while_others_are_searched(make_coords):
     x, y = (CoordinateSet(make_coords(50, 3), 1, 3) for _ in range(2))
     expected, (coarse, known) = y.conv_map((1, 1, 1), 2), y.conv_map((3, 3, 3), 2)
@@ -296,3 +309,9 @@ def test_segment_mean_is_the_mean_of_each_row() -> None:
     assert torch.equal(mean, torch.tensor([[3.0, 4.0], [0.0, 0.0], [3.0, 1.0], [0.0, 0.0]]))
     (grad,) = torch.autograd.grad(mean.sum(), feats)
     assert torch.equal(grad, torch.tensor([[0.5, 0.5], [1.0, 1.0], [0.5, 0.5]]))
+
+
+def test_segment_mean_of_half_precision_is_summed_in_float32() -> None:
+    feats = torch.full((1000, 1), 1.0, dtype=torch.bfloat16)
+    mean = sparse.segment_mean(feats, torch.zeros(1000, dtype=torch.int64), 1)
+    assert mean.dtype == torch.bfloat16 and mean.tolist() == [[1.0]]

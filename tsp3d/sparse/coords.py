@@ -71,11 +71,8 @@ class CoordinateSet:
 
     def to(self, device: torch.device | str) -> CoordinateSet:
         """The same set on another device, without the cached maps."""
-        return (
-            self
-            if self.device == torch.device(device)
-            else CoordinateSet(self.coords.to(device), self.stride, self.batch_size)
-        )
+        coords = self.coords.to(device)  # itself where it is there: "cuda" is the current device, of some number
+        return self if coords is self.coords else CoordinateSet(coords, self.stride, self.batch_size)
 
     # --- derived sets -------------------------------------------------------------------------------------------------
 
@@ -147,9 +144,10 @@ class CoordinateSet:
         known = self._around.setdefault(points, {})
         if shift not in known:
             with lasting():
-                at = points.coords.float()
+                at = points.coords.double()  # float32 does not hold coordinates beyond 2^24
                 at[:, 1:] += shift
-                known[shift] = ops.interpolation_weights(self.coords, at, self.stride)
+                rows, weights = ops.interpolation_weights(self.coords, at, self.stride)
+                known[shift] = rows, weights.float()
         return known[shift]
 
     @property
