@@ -146,7 +146,7 @@ def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
 def _check_boxes(name: str, boxes: Tensor) -> Tensor:
     if boxes.ndim != 2 or boxes.shape[1] not in (6, 7):
         raise ValueError(f"{name} must be (M, 6) or (M, 7) x, y, z, dx, dy, dz[, yaw], got {tuple(boxes.shape)}")
-    return boxes.detach().contiguous()
+    return _wide(boxes.detach()).contiguous()
 
 
 def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
@@ -162,4 +162,4 @@ def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     boxes = _check_boxes("boxes", boxes)
     if scores.shape != (boxes.shape[0],):
         raise ValueError(f"scores must be ({boxes.shape[0]},), got {tuple(scores.shape)}")
-    return ops.nms_3d(boxes, scores.detach().contiguous(), iou_threshold)
+    return ops.nms_3d(boxes, _wide(scores.detach()).contiguous(), iou_threshold)
