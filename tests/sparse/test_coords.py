@@ -254,6 +254,13 @@ def test_scenes_that_do_not_fit_in_keys_are_refused(implementation):
     unique = sparse.ops.unique_coords if implementation == "engine" else reference.unique_coords
     with pytest.raises(RuntimeError, match="do not fit in 64-bit keys"):
         unique(coords, 1)
+    last = torch.tensor([[0, 0, 2**31 - 1, 0]], dtype=torch.int32)
+    functions = sparse.ops if implementation == "engine" else reference
+    with pytest.raises(RuntimeError, match="range of int32"):
+        functions.dilate_coords(last, [3, 3, 3], 1)
+    with pytest.raises(RuntimeError, match="range of int32"):
+        unique(-last - 1, 3)
+    assert len(functions.dilate_coords(last, [1, 1, 3], 1)) == 3
     flat = torch.tensor([[0, -far, -far, 0], [0, far, far, 0]], dtype=torch.int32)  # a long thin scene does fit
     assert torch.equal(unique(flat, 1)[0], flat)
 
