@@ -117,9 +117,15 @@ def _owns(tile, place) -> bool:
 
 
 def test_nothing_in_any_tile():
-    network = TiledNetwork(RaisedPoints())
-    (answer,) = network.ground(network.encode(hall(40.0, 20.0), None), ["a"])
-    assert answer.boxes.shape == (0, 6)
+    class Looks(RaisedPoints):
+        def ground(self, xyz, texts, top_k=1):
+            return [Answer(torch.zeros(0, 6), torch.zeros(0), {"level1": xyz})]
+
+    network = TiledNetwork(Looks())
+    scene = network.encode(hall(40.0, 20.0), None)
+    (answer,) = network.ground(scene, ["a"])
+    assert answer.boxes.shape == (0, 6) and answer.scores.shape == (0,)
+    assert len(answer.trace["level1"]) == sum(len(tile.rows) for tile in scene.tiles)
 
 
 def test_a_grounder_cuts_a_building(tmp_path):

@@ -177,9 +177,6 @@ class TiledNetwork:
             for stage, xyz in answer.trace.items():
                 trace.setdefault(stage, []).append(xyz + shift)
         surest = max(presences, default=None)
-        if not parts:
-            empty = torch.zeros(0, 6)
-            return TiledGrounding(empty, empty[:, 0], surest)
         all_boxes = torch.cat(boxes)
         kept = sparse.nms_3d(all_boxes, torch.cat(worth), NMS_IOU)[:top_k]
         return TiledGrounding(
