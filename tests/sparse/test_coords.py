@@ -135,6 +135,12 @@ def test_a_tensor_that_is_on_the_device_keeps_its_maps(make_coords, device):
     assert x.to(device).coordinate_set is x.coordinate_set and x.to("meta").coords.is_meta
 
 
+@pytest.mark.parametrize("count", [50, 0])
+def test_kernels_over_copies_share_what_they_make(make_coords, count):
+    copies = CoordinateSet(make_coords(count, 3), 1, 3).replicated(torch.tensor([2, 0, 0, 1]))
+    assert copies.conv_map((3, 3, 3), 2)[0] is copies.conv_map((2, 2, 2), 2)[0]
+
+
 def test_maps_may_be_added_while_others_are_searched(make_coords):
     x, y = (CoordinateSet(make_coords(50, 3), 1, 3) for _ in range(2))
     expected, (coarse, known) = y.conv_map((1, 1, 1), 2), y.conv_map((3, 3, 3), 2)

@@ -210,7 +210,8 @@ class CoordinateSet:
             parent, index = self._copied_from
             if len(parent) <= len(self) or parent._knows(key):
                 source, known = parent._map(key)
-                target = self if source is parent else self._sibling(key) or source.replicated(index)
+                target = self if source is parent else self._sibling(key)  # one without voxels counts as False
+                target = source.replicated(index) if target is None else target
                 return target, known.replicated(parent.offsets, source.offsets, index)
         if self._pruned_from is not None and kind == "conv":
             parent, rows = self._pruned_from
