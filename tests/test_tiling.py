@@ -56,9 +56,10 @@ def block(x: float, y: float, height: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(40.0, 9.0), (25.0, 31.0), (60.0, 60.0)])
-def test_every_place_is_one_tiles_own(shape):
+@pytest.mark.parametrize("overlap", [3.0, 6.0])
+def test_every_place_is_one_tiles_own(shape, overlap):
     xyz = hall(*shape)
-    tiles = cut(xyz, 12.0, 3.0)
+    tiles = cut(xyz, 12.0, overlap)
     owners = torch.zeros(len(xyz), dtype=torch.long)
     for tile in tiles:
         own = xyz[tile.rows, :2]
@@ -66,6 +67,8 @@ def test_every_place_is_one_tiles_own(shape):
         low, high = own.new_tensor(tile.low), own.new_tensor(tile.high)
         inside = ((own >= low) & (own < high)).all(1)
         owners[tile.rows[inside]] += 1
+        around = ((xyz[:, :2] > low - overlap / 2 + 1e-4) & (xyz[:, :2] < high + overlap / 2 - 1e-4)).all(1)
+        assert int(around.sum()) <= len(own)  # all that its part of the overlaps holds
         # What is not the tile's own lies within half an overlap of its border, or beyond.
         assert float((own - own.new_tensor(tile.center)).abs().max()) <= 6.0 + 1e-4
     assert bool((owners == 1).all())
@@ -86,6 +89,12 @@ def test_the_wall_at_the_end_of_a_scan_is_in_a_tile():
         wall = torch.tensor([[length, 6.0, 1.0]]).expand(60, 3)
         xyz = torch.cat([hall(length, 3.0, 0.5), wall])
         assert torch.cat([tile.rows for tile in cut(xyz)]).unique().numel() == len(xyz)
+
+
+def test_a_corridor_as_wide_as_the_overlap_keeps_its_walls():
+    xyz = torch.cat([hall(40.0, 3.0), torch.tensor([[1.0, 8.0, 1.0]])])
+    assert float(xyz[:, 1].max() - xyz[:, 1].min()) == 3.0
+    assert torch.cat([tile.rows for tile in cut(xyz, 12.0, 3.0)]).unique().numel() == len(xyz)
 
 
 def test_points_far_apart_make_no_tiles_between():
