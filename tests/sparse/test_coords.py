@@ -45,6 +45,11 @@ def test_union_difference_and_lookup(first, second):
     assert all(torch.equal(v, in_b.get(row, torch.zeros(2))) for row, v in zip(rows_of(a), aligned, strict=True))
 
 
+def test_lookup_beyond_int32_finds_nothing():
+    x = SparseTensor(torch.ones(1, 1), torch.zeros(1, 4, dtype=torch.int32))
+    assert sparse.lookup(x, torch.tensor([[0, 0, 0, 0], [0, 2**32, 0, 0]])).tolist() == [0, -1]
+
+
 def test_union_is_differentiable(make_coords):
     a, b = make_coords(50, 2), make_coords(50, 2, seed=9)
     x = SparseTensor(torch.randn(len(a), 3, requires_grad=True), a, batch_size=3)
@@ -251,6 +256,8 @@ def test_voxelize_nothing_and_bad_points():
         sparse.voxelize(torch.tensor([[1e12, 0.0, 0.0]]), torch.zeros(1, 1), 0.01)
     with pytest.raises(ValueError, match="names? scene 3"):
         sparse.voxelize(torch.zeros(1, 3), torch.zeros(1, 1), 0.1, torch.tensor([3]), batch_size=2)
+    with pytest.raises(ValueError, match=r"batch must be \(2,\), got \(1,\)"):
+        sparse.voxelize(torch.zeros(2, 3), torch.zeros(2, 1), 0.1, torch.tensor([0]))
 
 
 @pytest.mark.parametrize("implementation", ["engine", "reference"])

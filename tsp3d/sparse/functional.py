@@ -26,7 +26,7 @@ def voxelize(
     reduce: "mean" of the points of a voxel, their "sum", or its "first" point in the given order.
 
     Returns the tensor (stride 1, voxel = floor(point / voxel_size)) and the row (P,) int64 of each point.
-    Raises ValueError where points are not finite or lie too far out for the voxel size.
+    Raises ValueError where points are not finite or lie too far out for the voxel size, or shapes differ.
     """
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"points must be (P, 3), got {tuple(points.shape)}")
@@ -40,6 +40,8 @@ def voxelize(
             f"points reach {float(points.abs().amax()):.4g} m, too far for voxels of {voxel_size} m; check the unit of "
             "the scan, move it near the origin, or use larger voxels"
         )
+    if batch is not None and batch.shape != points.shape[:1]:
+        raise ValueError(f"batch must be ({len(points)},), got {tuple(batch.shape)}")
     if batch is None:
         batch, batch_size = torch.zeros_like(cells[:, 0], dtype=torch.int32), batch_size or 1
     coords = torch.cat([batch.int()[:, None], cells.int()], 1)
@@ -79,7 +81,8 @@ def difference_mask(a: SparseTensor, b: SparseTensor) -> Tensor:
 
 def lookup(x: SparseTensor, coords: Tensor) -> Tensor:
     """(M,) int64 row of x at each of coords (M, 4) [batch, x, y, z] integer, or -1."""
-    return ops.lookup(x.coords, coords.int().contiguous())
+    rows = ops.lookup(x.coords, coords.int().contiguous())
+    return rows if coords.dtype == torch.int32 else rows.where((coords.int() == coords).all(1), -1)  # none wraps round
 
 
 def _wide(feats: Tensor) -> Tensor:
