@@ -56,9 +56,10 @@ def block(x: float, y: float, height: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(40.0, 9.0), (25.0, 31.0), (60.0, 60.0)])
-def test_every_place_is_one_tiles_own(shape):
+@pytest.mark.parametrize("overlap", [3.0, 6.0])
+def test_every_place_is_one_tiles_own(shape, overlap):
     xyz = hall(*shape)
-    tiles = cut(xyz, 12.0, 3.0)
+    tiles = cut(xyz, 12.0, overlap)
     owners = torch.zeros(len(xyz), dtype=torch.long)
     for tile in tiles:
         own = xyz[tile.rows, :2]
@@ -66,6 +67,8 @@ def test_every_place_is_one_tiles_own(shape):
         low, high = own.new_tensor(tile.low), own.new_tensor(tile.high)
         inside = ((own >= low) & (own < high)).all(1)
         owners[tile.rows[inside]] += 1
+        around = ((xyz[:, :2] > low - overlap / 2 + 1e-4) & (xyz[:, :2] < high + overlap / 2 - 1e-4)).all(1)
+        assert int(around.sum()) <= len(own)  # all that its part of the overlaps holds
         # What is not the tile's own lies within half an overlap of its border, or beyond.
         assert float((own - own.new_tensor(tile.center)).abs().max()) <= 6.0 + 1e-4
     assert bool((owners == 1).all())
@@ -79,6 +82,19 @@ def test_a_room_and_stray_points_stay_whole():
     assert [len(tile.rows) for tile in cut(torch.zeros(0, 3))] == [0]
     with pytest.raises(ValueError, match="half their side"):
         cut(stray, 4.0, 3.0)
+
+
+def test_the_wall_at_the_end_of_a_scan_is_in_a_tile():
+    for length in torch.arange(19.0, 60.0, 0.7).tolist():
+        wall = torch.tensor([[length, 6.0, 1.0]]).expand(60, 3)
+        xyz = torch.cat([hall(length, 3.0, 0.5), wall])
+        assert torch.cat([tile.rows for tile in cut(xyz)]).unique().numel() == len(xyz)
+
+
+def test_a_corridor_as_wide_as_the_overlap_keeps_its_walls():
+    xyz = torch.cat([hall(40.0, 3.0), torch.tensor([[1.0, 8.0, 1.0]])])
+    assert float(xyz[:, 1].max() - xyz[:, 1].min()) == 3.0
+    assert torch.cat([tile.rows for tile in cut(xyz, 12.0, 3.0)]).unique().numel() == len(xyz)
 
 
 def test_points_far_apart_make_no_tiles_between():
@@ -110,9 +126,15 @@ def _owns(tile, place) -> bool:
 
 
 def test_nothing_in_any_tile():
-    network = TiledNetwork(RaisedPoints())
-    (answer,) = network.ground(network.encode(hall(40.0, 20.0), None), ["a"])
-    assert answer.boxes.shape == (0, 6)
+    class Looks(RaisedPoints):
+        def ground(self, xyz, texts, top_k=1):
+            return [Answer(torch.zeros(0, 6), torch.zeros(0), {"level1": xyz})]
+
+    network = TiledNetwork(Looks())
+    scene = network.encode(hall(40.0, 20.0), None)
+    (answer,) = network.ground(scene, ["a"])
+    assert answer.boxes.shape == (0, 6) and answer.scores.shape == (0,)
+    assert len(answer.trace["level1"]) == sum(len(tile.rows) for tile in scene.tiles)
 
 
 def test_a_grounder_cuts_a_building(tmp_path):

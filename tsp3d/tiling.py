@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,11 +87,15 @@ def cut(xyz: Tensor, side: float = TILE_M, overlap: float = OVERLAP_M) -> list[T
     count = (((high - low - overlap) / (side - overlap)).ceil()).clamp(min=1)  # (2,) tiles along each axis
     size = (high - low + (count - 1) * overlap) / count  # equal tiles, none larger than the side
     step = size - overlap
-    last = ((xyz[:, :2] - low) / step).floor().clamp(min=0).minimum(count - 1)  # (N, 2) the last tile that has begun
+    # (N, 2) the last tile that has begun; what is no wider than the overlap has a step of nothing, and one tile.
+    last = ((xyz[:, :2] - low) / step.clamp(min=1e-9)).floor().minimum(count - 1)
+    sharing = range(1 + int((size / step)[count > 1].max()))  # how many tiles back may reach a point too
     numbers, rows = [], []
-    for back in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for back in product(sharing, repeat=2):
         tile = last - last.new_tensor(back)
-        inside = ((tile >= 0) & (xyz[:, :2] - low <= tile * step + size)).all(1).nonzero().squeeze(1)
+        # The last tile has no end but that of the scan, which is not to be missed by a rounding.
+        before_end = (tile == count - 1) | (xyz[:, :2] - low <= tile * step + size)
+        inside = ((tile >= 0) & before_end).all(1).nonzero().squeeze(1)
         numbers.append((tile[inside, 0] * count[1] + tile[inside, 1]).long())
         rows.append(inside)
     number, order = torch.cat(numbers).sort(stable=True)
@@ -175,9 +180,6 @@ class TiledNetwork:
             for stage, xyz in answer.trace.items():
                 trace.setdefault(stage, []).append(xyz + shift)
         surest = max(presences, default=None)
-        if not parts:
-            empty = torch.zeros(0, 6)
-            return TiledGrounding(empty, empty[:, 0], surest)
         all_boxes = torch.cat(boxes)
         kept = sparse.nms_3d(all_boxes, torch.cat(worth), NMS_IOU)[:top_k]
         return TiledGrounding(

@@ -1,6 +1,7 @@
 #include "op.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "../common/parallel.h"
@@ -89,8 +90,10 @@ Tensor nms_3d(const Tensor& boxes_, const Tensor& scores_, double iou_threshold)
   std::iota(order.begin(), order.end(), 0);
   dispatch_real(scores_, "nms_3d", [&](auto zero) {
     const Tensor scores = dense<decltype(zero)>(scores_, "scores");
-    const auto* s = data<decltype(zero)>(scores);
-    std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return s[i] > s[j]; });
+    using T = decltype(zero);
+    const T* s = data<T>(scores);
+    const auto score = [&](int64_t i) { return s[i] == s[i] ? s[i] : std::numeric_limits<T>::infinity(); };
+    std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return score(i) > score(j); });
     return 0;
   });
   for (const int64_t i : order) {

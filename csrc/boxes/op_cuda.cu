@@ -53,7 +53,7 @@ void keys_t(const Stream& stream, const Tensor& scores_, int64_t* key, int64_t* 
   const Tensor scores = dense<T>(scores_, "scores");
   const T* s = data<T>(scores);
   for_each(stream, scores.size(0), [=] __device__(int64_t i) {
-    key[i] = descending_key(static_cast<double>(s[i]));
+    key[i] = descending_key(s[i] == s[i] ? static_cast<double>(s[i]) : INFINITY);
     row[i] = i;
   });
 }

@@ -76,7 +76,8 @@ struct DevicePacking {
 };
 
 // How many distinct keys there are, which the device has counted in `total`; waits once for that and for the bounds (8
-// numbers, low then high) that the keys were packed by. RuntimeError, in the words of keys.h, where keys do not fit.
+// numbers, low then high) that the keys were packed by. RuntimeError, in the words of keys.h, where keys or coordinates do
+// not fit.
 inline int64_t count_within_bounds(const Stream& stream, const Tensor& like, const int64_t* bounds, const int64_t* total) {
   Tensor numbers = make<int64_t>(like, {9});
   int64_t* d = mutable_data<int64_t>(numbers);
@@ -85,6 +86,7 @@ inline int64_t count_within_bounds(const Stream& stream, const Tensor& like, con
   Bounds host;
   std::copy(known.data(), known.data() + 4, host.low);
   std::copy(known.data() + 4, known.data() + 8, host.high);
+  host.check_int32();
   Packing packing(host);
   return known[8];
 }

@@ -38,6 +38,12 @@ struct Bounds {
     }
   }
   bool empty() const { return low[0] > high[0]; }
+  // Refuses what cannot be written as coordinates.
+  void check_int32() const {
+    for (int a = 0; a < 4; ++a)
+      STD_TORCH_CHECK(empty() || (low[a] >= INT32_MIN && high[a] <= INT32_MAX),
+                      "coordinates leave the range of int32; move the scene near the origin");
+  }
   // Make room for offsets from `below` (<= 0) to `above` (>= 0) along x, y, z.
   void widen(const int64_t below[3], const int64_t above[3]) {
     for (int a = 0; a < 3; ++a) {

@@ -51,6 +51,7 @@ Tensor dilate_coords(const Tensor& coords_, const std::vector<int64_t>& kernel_s
   Bounds bounds;
   bounds.add(c, n);
   if (n) bounds.widen(kernel.first, kernel.last);
+  bounds.check_int32();
   const Packing packing(bounds);
   int64_t count = n;
   int64_t* keys = workspace<int64_t, 0>(n);

@@ -16,6 +16,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, 
       bounds.low[a] = floor_to(bounds.low[a], step);
       bounds.high[a] = floor_to(bounds.high[a], step);
     }
+  bounds.check_int32();
   const Packing packing(bounds);
   KeyRow* items = workspace<KeyRow, 0>(n);
   KeyRow* spare = workspace<KeyRow, 1>(n);

@@ -24,6 +24,15 @@ def test_agreeing_boxes_outvote_a_single_better_one() -> None:
     assert torch.allclose(boxes[0, 0], place) and torch.allclose(scores[0], (share * p[1]).sqrt())
 
 
+def test_low_scores_leave_boxes_in_place() -> None:
+    logits = torch.tensor([0.0, -1.0, -14.0])
+    expected = best_boxes(logits - 10, unit(5.0, 5.1, 9.0), 3, 0.25, 0.5)[0]
+    for less in (20, 200):
+        boxes, scores, _ = best_boxes(logits - less, unit(5.0, 5.1, 9.0), 3, 0.25, 0.5)
+        torch.testing.assert_close(boxes[0], expected[0], atol=0.05, rtol=0)
+        assert torch.equal(boxes[1], unit(9.0)[0]) and bool((scores >= 0).all())
+
+
 def test_several_boxes_come_without_overlap_and_best_first() -> None:
     logits = torch.tensor([2.0, 1.9, 1.9, -1.0])
     boxes, scores, rows = best_boxes(logits, unit(5, 0.0, 0.1, 9), 3, 0.25, 0.5)

@@ -115,6 +115,14 @@ def test_losses_are_finite_and_reach_every_weight(changes: dict) -> None:
     assert not silent, silent
 
 
+def test_losses_in_mixed_precision() -> None:
+    net = build(mask={"enabled": True}, backbone={"input_skip": True, "point_levels": 2}).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        total = net.losses(room(points=600))["total"]
+    total.backward()
+    assert bool(torch.isfinite(total)) and net.vision_backbone.conv1.kernel.grad is not None
+
+
 def test_detection_mode_trains_the_backbone_alone() -> None:
     net = build().train()
     losses = net.detection_losses(room())

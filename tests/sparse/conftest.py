@@ -141,7 +141,8 @@ def _samples() -> Samples:
     samples["linear"] = _linear_samples(randn)
     samples["attention_layer"] = _layer_samples(randn)
     splits = torch.tensor([0, 60, 60, 67, 99])
-    for scores in (randn(99), randn(99).round(), torch.zeros(99)):  # without and with ties
+    strange = torch.tensor([1.0, torch.nan, torch.inf, -torch.inf, -torch.nan, torch.inf]).repeat(17)[:99]
+    for scores in (randn(99), randn(99).round(), torch.zeros(99), strange):  # without and with ties
         samples.setdefault("top_mask", []).extend((scores, splits, keep) for keep in (0, 1, 7, 32, 100))
     samples["top_mask"].append((randn(0), torch.tensor([0, 0]), 3))
     for columns in ((6, 6), (7, 7), (6, 7)):
@@ -149,6 +150,7 @@ def _samples() -> Samples:
         samples.setdefault("box_iou_3d", []).extend([(boxes[0], boxes[1]), (boxes[0], boxes[1][:0])])
         samples.setdefault("nms_3d", []).append((boxes[0], boxes[1][:, 0].contiguous(), 0.1))
     samples["nms_3d"].append((torch.zeros(0, 7), torch.zeros(0), 0.1))
+    samples["nms_3d"].append((boxes[0], strange[:20], 0.1))
     return samples
 
 

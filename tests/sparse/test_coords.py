@@ -45,6 +45,11 @@ def test_union_difference_and_lookup(first, second):
     assert all(torch.equal(v, in_b.get(row, torch.zeros(2))) for row, v in zip(rows_of(a), aligned, strict=True))
 
 
+def test_lookup_beyond_int32_finds_nothing():
+    x = SparseTensor(torch.ones(1, 1), torch.zeros(1, 4, dtype=torch.int32))
+    assert sparse.lookup(x, torch.tensor([[0, 0, 0, 0], [0, 2**32, 0, 0]])).tolist() == [0, -1]
+
+
 def test_union_is_differentiable(make_coords):
     a, b = make_coords(50, 2), make_coords(50, 2, seed=9)
     x = SparseTensor(torch.randn(len(a), 3, requires_grad=True), a, batch_size=3)
@@ -122,6 +127,58 @@ def test_interpolation_over_voxels_is_kept_with_the_sets(make_coords, monkeypatc
     torch.testing.assert_close(sparse.interpolate_over(pruned, fine, -0.5), expected[1])
 
 
+def test_interpolation_over_voxels_far_from_the_origin(make_coords):
+    near = make_coords(100, 3)
+    far = near + torch.tensor([0, 2**25 + 1, -(2**26) - 1, 2**29 + 1], dtype=torch.int32)
+    x, y = (SparseTensor(torch.arange(len(near)).float()[:, None], coords, batch_size=3) for coords in (near, far))
+    expected, found = (sparse.interpolate_over(z, z.coordinate_set, -0.5) for z in (x, y))
+    assert torch.equal(found, expected)
+
+
+def test_a_tensor_that_is_on_the_device_keeps_its_maps(make_coords, device):
+    x = SparseTensor(torch.zeros(len(make_coords(9, 2)), 1), make_coords(9, 2))
+    assert x.to(device).coordinate_set is x.coordinate_set and x.to("meta").coords.is_meta
+
+
+@pytest.mark.parametrize("count", [50, 0])
+def test_kernels_over_copies_share_what_they_make(make_coords, count):
+    copies = CoordinateSet(make_coords(count, 3), 1, 3).replicated(torch.tensor([2, 0, 0, 1]))
+    assert copies.conv_map((3, 3, 3), 2)[0] is copies.conv_map((2, 2, 2), 2)[0]
+
+
+def test_maps_may_be_added_while_others_are_searched(make_coords):
+    x, y = (CoordinateSet(make_coords(50, 3), 1, 3) for _ in range(2))
+    expected, (coarse, known) = y.conv_map((1, 1, 1), 2), y.conv_map((3, 3, 3), 2)
+
+    class Meddler(str):
+        """A kind of map that adds one whenever it is looked at, as another thread might."""
+
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            x._maps["conv", (2, 2, 2), 1, len(x._maps) + 1] = (None, known)
+            return False
+
+    x._maps[Meddler("pool"), (3, 3, 3), 2, 1] = (coarse, known)
+    assert_same_map(x.conv_map((1, 1, 1), 2)[1], expected[1])
+    assert torch.equal(x.rows_in(coarse), y.rows_in(coarse))
+
+
+def test_what_inference_keeps_with_the_voxels_serves_learning(make_coords):
+    coords = make_coords(100, 3)
+    feats = torch.randn(len(coords), 2, requires_grad=True)
+    fine, down, up = SparseTensor(feats, coords), nn.Conv3d(2, 2, 3, 2), nn.ConvTranspose3d(2, 2)
+
+    def run():
+        coarse = down(nn.Conv3d(2, 2)(fine))
+        return (up(coarse, like=fine).feats + sparse.interpolate_over(coarse, fine.coordinate_set)).sum()
+
+    with torch.inference_mode():
+        run()
+    run().backward()
+    assert feats.grad is not None and bool(torch.isfinite(feats.grad).all())
+
+
 def test_maps_are_shared_by_tensors_over_the_same_voxels(make_coords):
     coords = make_coords(100, 3)
     x = SparseTensor(torch.randn(len(coords), 2), coords)
@@ -159,6 +216,8 @@ def test_the_voxels_of_a_coarser_set_are_known_from_its_making(make_coords, coun
     halved[~mask[expected]] = -1
     halved[mask[expected]] //= 2
     assert torch.equal(fine.rows_in(coarse.pruned(mask)), halved)  # not one of those that were made: a search
+    thirds = CoordinateSet(ops.unique_coords(fine.coords, 3)[0], 3, 3)  # which the cells of stride 2 do not fit into
+    assert torch.equal(fine.rows_in(thirds), ops.unique_coords(fine.coords, 3)[1])
     monkeypatch.setattr(ops, "lookup", None)
     assert torch.equal(fine.rows_in(coarse), expected)
 
@@ -197,6 +256,8 @@ def test_voxelize_nothing_and_bad_points():
         sparse.voxelize(torch.tensor([[1e12, 0.0, 0.0]]), torch.zeros(1, 1), 0.01)
     with pytest.raises(ValueError, match="names? scene 3"):
         sparse.voxelize(torch.zeros(1, 3), torch.zeros(1, 1), 0.1, torch.tensor([3]), batch_size=2)
+    with pytest.raises(ValueError, match=r"batch must be \(2,\), got \(1,\)"):
+        sparse.voxelize(torch.zeros(2, 3), torch.zeros(2, 1), 0.1, torch.tensor([0]))
 
 
 @pytest.mark.parametrize("implementation", ["engine", "reference"])
@@ -206,6 +267,13 @@ def test_scenes_that_do_not_fit_in_keys_are_refused(implementation):
     unique = sparse.ops.unique_coords if implementation == "engine" else reference.unique_coords
     with pytest.raises(RuntimeError, match="do not fit in 64-bit keys"):
         unique(coords, 1)
+    last = torch.tensor([[0, 0, 2**31 - 1, 0]], dtype=torch.int32)
+    functions = sparse.ops if implementation == "engine" else reference
+    with pytest.raises(RuntimeError, match="range of int32"):
+        functions.dilate_coords(last, [3, 3, 3], 1)
+    with pytest.raises(RuntimeError, match="range of int32"):
+        unique(-last - 1, 3)
+    assert len(functions.dilate_coords(last, [1, 1, 3], 1)) == 3
     flat = torch.tensor([[0, -far, -far, 0], [0, far, far, 0]], dtype=torch.int32)  # a long thin scene does fit
     assert torch.equal(unique(flat, 1)[0], flat)
 
@@ -220,7 +288,16 @@ def test_tensor_refuses_what_does_not_match():
         SparseTensor(torch.zeros(2, 1), coords.long())
     with pytest.raises(ValueError, match=r"feats must be \(2, C\)"):
         SparseTensor(torch.zeros(3, 1), coords.flip(0))
+    for make in (SparseTensor, SparseTensor.from_unsorted):
+        with pytest.raises(ValueError, match="multiples of the stride, 2"):
+            make(torch.zeros(2, 1), coords.flip(0), stride=2)
+        with pytest.raises(ValueError, match="stride must be positive"):
+            make(torch.zeros(2, 1), coords.flip(0), stride=0)
+        with pytest.raises(ValueError, match="must not be negative, got -1"):
+            make(torch.zeros(1, 1), coords[:1] - 1)
     x = SparseTensor(torch.zeros(2, 1), coords.flip(0))
+    with pytest.raises(ValueError, match="different voxels"):
+        x.prune(x.coords[:, 1] == 0) + SparseTensor(torch.zeros(1, 1), coords[1:], stride=2)
     with pytest.raises(ValueError, match="mask must be"):
         x.prune(torch.ones(2))
     with pytest.raises(ValueError, match="takes 3 channels, got 1"):
@@ -252,3 +329,9 @@ def test_segment_mean_is_the_mean_of_each_row() -> None:
     assert torch.equal(mean, torch.tensor([[3.0, 4.0], [0.0, 0.0], [3.0, 1.0], [0.0, 0.0]]))
     (grad,) = torch.autograd.grad(mean.sum(), feats)
     assert torch.equal(grad, torch.tensor([[0.5, 0.5], [1.0, 1.0], [0.5, 0.5]]))
+
+
+def test_segment_mean_of_half_precision_is_summed_in_float32() -> None:
+    feats = torch.full((1000, 1), 1.0, dtype=torch.bfloat16)
+    mean = sparse.segment_mean(feats, torch.zeros(1000, dtype=torch.int64), 1)
+    assert mean.dtype == torch.bfloat16 and mean.tolist() == [[1.0]]

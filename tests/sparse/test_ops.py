@@ -19,6 +19,7 @@ DIFFERENTIABLE = {
     "conv_weight_grad": (0, 1),
     "sum_pool": (0,),
     "max_pool": (0,),
+    "max_pool_grad": (0,),
     "merge_feats": (0, 1),
     "interpolate": (0, 2),
     "splat": (0, 2),

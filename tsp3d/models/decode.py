@@ -45,9 +45,11 @@ def best_boxes(
         if not voted:
             boxes, scores = boxes[best], scores[best]
     if voted:
-        weight = agree * scores.square()
-        boxes = (weight @ boxes) / weight.sum(1, keepdim=True).clamp(min=1e-12)
-        scores = ((agree * scores).amax(1) * rank).sqrt()
+        voice = agree * scores.clamp(min=torch.finfo(scores.dtype).tiny)
+        loudest = voice.amax(1, keepdim=True)
+        weight = (voice / loudest).square()  # sums to 1 or more, however low the scores are
+        boxes = (weight @ boxes) / weight.sum(1, keepdim=True)
+        scores = (loudest[:, 0] * rank).sqrt()
     if top_k == 1:
         return boxes, scores, order
     kept = sparse.nms_3d(boxes, rank, nms_iou)[:top_k]

@@ -18,7 +18,8 @@ def inference_mask(probability: Tensor, offsets: Tensor, threshold: float, keep_
 
 def top_mask(scores: Tensor, offsets: Tensor, keep: int) -> Tensor:
     """The ``keep`` best voxels of a sentence, of equal ones the first; scores (N,), offsets (Q + 1,) -> (N,) bool."""
-    return ops.top_mask(scores, offsets, keep)
+    wide = scores if scores.dtype == torch.float64 else scores.float()  # autocast makes half precision
+    return ops.top_mask(wide, offsets, keep)
 
 
 def scattered_scores(x: SparseTensor) -> Tensor:

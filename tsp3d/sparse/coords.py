@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from tsp3d.sparse import ops
-from tsp3d.sparse.kernel_map import KernelMap, new_rows
+from tsp3d.sparse.kernel_map import KernelMap, lasting, new_rows
 
 # Filtering walks all pairs of the old map, building walks the new rows; below this share of kept rows building is less.
 FILTER_SHARE = 1 / 8
@@ -31,6 +31,7 @@ class CoordinateSet:
         self._offsets: Tensor | None = None
         self._lengths: list[int] | None = None
         # Target None stands for this set itself: a reference would be a cycle, and memory would wait for the collector.
+        # Another thread may add to it at any time, so it is copied to be searched.
         self._maps: dict[MapKey, tuple[CoordinateSet | None, KernelMap]] = {}
         # Made when it is needed: torch.compile traces the making of sets, and cannot trace that of weak references.
         self._onto: WeakKeyDictionary[CoordinateSet, dict[tuple[int, int, int], KernelMap]] | None = None
@@ -70,11 +71,8 @@ class CoordinateSet:
 
     def to(self, device: torch.device | str) -> CoordinateSet:
         """The same set on another device, without the cached maps."""
-        return (
-            self
-            if self.device == torch.device(device)
-            else CoordinateSet(self.coords.to(device), self.stride, self.batch_size)
-        )
+        coords = self.coords.to(device)  # itself where it is there: "cuda" is the current device, of some number
+        return self if coords is self.coords else CoordinateSet(coords, self.stride, self.batch_size)
 
     # --- derived sets -------------------------------------------------------------------------------------------------
 
@@ -134,7 +132,8 @@ class CoordinateSet:
             self._onto = WeakKeyDictionary()
         maps = self._onto.setdefault(target, {})
         if kernel_size not in maps:
-            maps[kernel_size] = KernelMap.build(target.coords, self.coords, kernel_size, target.stride).swapped()
+            with lasting():
+                maps[kernel_size] = KernelMap.build(target.coords, self.coords, kernel_size, target.stride).swapped()
         return maps[kernel_size]
 
     def around(self, points: CoordinateSet, shift: float) -> tuple[Tensor, Tensor]:
@@ -144,9 +143,11 @@ class CoordinateSet:
             self._around = WeakKeyDictionary()
         known = self._around.setdefault(points, {})
         if shift not in known:
-            at = points.coords.float()
-            at[:, 1:] += shift
-            known[shift] = ops.interpolation_weights(self.coords, at, self.stride)
+            with lasting():
+                at = points.coords.double()  # float32 does not hold coordinates beyond 2^24
+                at[:, 1:] += shift
+                rows, weights = ops.interpolation_weights(self.coords, at, self.stride)
+                known[shift] = rows, weights.float()
         return known[shift]
 
     @property
@@ -156,7 +157,8 @@ class CoordinateSet:
 
     def _map(self, key: MapKey) -> tuple[CoordinateSet, KernelMap]:
         if key not in self._maps:
-            target, built = self._derive(key) or self._build(key)
+            with lasting():
+                target, built = self._derive(key) or self._build(key)
             self._maps[key] = (None if target is self else target, built)
         target, known = self._maps[key]
         return self if target is None else target, known
@@ -178,7 +180,7 @@ class CoordinateSet:
 
     def strided(self, stride: int) -> CoordinateSet:
         """The set of cells of ``stride`` tensor strides; one object for all kernels of that stride."""
-        for (kind, _, known_stride, _), (target, _) in self._maps.items():
+        for (kind, _, known_stride, _), (target, _) in list(self._maps.items()):
             if target is not None and kind == "conv" and known_stride == stride:
                 return target
         step = self.stride * stride
@@ -189,8 +191,8 @@ class CoordinateSet:
         """Row (N,) int64 of the voxel of a coarser set that each voxel lies in, -1 where there is none.
 
         Nothing is searched where the coarser set is this one strided, in one step or more."""
-        for (kind, _, stride, _), (target, _) in self._maps.items():
-            if kind == "conv" and target is not None and stride in self._cells and target.stride <= coarse.stride:
+        for (kind, _, stride, _), (target, _) in list(self._maps.items()):
+            if kind == "conv" and target is not None and stride in self._cells and coarse.stride % target.stride == 0:
                 rows = self._cells[stride]
                 return rows if target is coarse else target.rows_in(coarse)[rows]
         place = self.coords.clone()
@@ -201,14 +203,15 @@ class CoordinateSet:
         """The map from that of the set this one was copied or pruned from, or None where a search is cheaper."""
         kind, kernel_size, stride, _ = key
         if kind == "conv" and kernel_size == (1, 1, 1) and self.device.type == "cpu" and not is_compiling():
-            for (other, size, strides, _), (target, known) in self._maps.items():
+            for (other, size, strides, _), (target, known) in list(self._maps.items()):
                 if other == "conv" and strides == stride and all(length % 2 for length in size):
                     return (self if target is None else target), known.middle()
         if self._copied_from is not None:
             parent, index = self._copied_from
             if len(parent) <= len(self) or parent._knows(key):
                 source, known = parent._map(key)
-                target = self if source is parent else self._sibling(key) or source.replicated(index)
+                target = self if source is parent else self._sibling(key)  # one without voxels counts as False
+                target = source.replicated(index) if target is None else target
                 return target, known.replicated(parent.offsets, source.offsets, index)
         if self._pruned_from is not None and kind == "conv":
             parent, rows = self._pruned_from
@@ -226,7 +229,7 @@ class CoordinateSet:
 
     def _sibling(self, key: MapKey) -> CoordinateSet | None:
         """The output set already made for another kernel of the same kind and stride."""
-        for (kind, kernel_size, stride, _), (target, _) in self._maps.items():
+        for (kind, kernel_size, stride, _), (target, _) in list(self._maps.items()):
             same = kind == key[0] and stride == key[2] and (kind == "conv" or kernel_size == key[1])
             if target is not None and same:
                 return target

@@ -26,7 +26,7 @@ def voxelize(
     reduce: "mean" of the points of a voxel, their "sum", or its "first" point in the given order.
 
     Returns the tensor (stride 1, voxel = floor(point / voxel_size)) and the row (P,) int64 of each point.
-    Raises ValueError where points are not finite or lie too far out for the voxel size.
+    Raises ValueError where points are not finite or lie too far out for the voxel size, or shapes differ.
     """
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"points must be (P, 3), got {tuple(points.shape)}")
@@ -40,6 +40,8 @@ def voxelize(
             f"points reach {float(points.abs().amax()):.4g} m, too far for voxels of {voxel_size} m; check the unit of "
             "the scan, move it near the origin, or use larger voxels"
         )
+    if batch is not None and batch.shape != points.shape[:1]:
+        raise ValueError(f"batch must be ({len(points)},), got {tuple(batch.shape)}")
     if batch is None:
         batch, batch_size = torch.zeros_like(cells[:, 0], dtype=torch.int32), batch_size or 1
     coords = torch.cat([batch.int()[:, None], cells.int()], 1)
@@ -48,9 +50,10 @@ def voxelize(
 
 def segment_mean(feats: Tensor, row: Tensor, size: int) -> Tensor:
     """Mean of the feats (P, C) that go to each row; ``row`` (P,) int64 as :func:`voxelize` gives -> (size, C), 0 where
-    none go."""
-    share = 1.0 / torch.bincount(row, minlength=size).to(feats.dtype)
-    return ops.splat(feats, row[:, None], share[row][:, None], size)
+    none go. Half precision is summed in float32."""
+    wide = _wide(feats)
+    share = 1.0 / torch.bincount(row, minlength=size).to(wide.dtype)
+    return ops.splat(wide, row[:, None], share[row][:, None], size).to(feats.dtype)
 
 
 def _check_alike(a: SparseTensor, b: SparseTensor) -> None:
@@ -78,12 +81,18 @@ def difference_mask(a: SparseTensor, b: SparseTensor) -> Tensor:
 
 def lookup(x: SparseTensor, coords: Tensor) -> Tensor:
     """(M,) int64 row of x at each of coords (M, 4) [batch, x, y, z] integer, or -1."""
-    return ops.lookup(x.coords, coords.int().contiguous())
+    rows = ops.lookup(x.coords, coords.int().contiguous())
+    return rows if coords.dtype == torch.int32 else rows.where((coords.int() == coords).all(1), -1)  # none wraps round
+
+
+def _wide(feats: Tensor) -> Tensor:
+    """Half precision as float32, which the operators sum in."""
+    return feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
 
 
 def _weighted(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """(M, C) weighted sums of rows; half precision is summed in float32."""
-    wide = feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
+    wide = _wide(feats)
     return ops.interpolate(wide, rows, weights.to(wide.dtype)).to(feats.dtype)
 
 
@@ -140,7 +149,7 @@ def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
 def _check_boxes(name: str, boxes: Tensor) -> Tensor:
     if boxes.ndim != 2 or boxes.shape[1] not in (6, 7):
         raise ValueError(f"{name} must be (M, 6) or (M, 7) x, y, z, dx, dy, dz[, yaw], got {tuple(boxes.shape)}")
-    return boxes.detach().contiguous()
+    return _wide(boxes.detach()).contiguous()
 
 
 def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
@@ -156,4 +165,4 @@ def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     boxes = _check_boxes("boxes", boxes)
     if scores.shape != (boxes.shape[0],):
         raise ValueError(f"scores must be ({boxes.shape[0]},), got {tuple(scores.shape)}")
-    return ops.nms_3d(boxes, scores.detach().contiguous(), iou_threshold)
+    return ops.nms_3d(boxes, _wide(scores.detach()).contiguous(), iou_threshold)

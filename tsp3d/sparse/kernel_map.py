@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from tsp3d.sparse import ops
 
@@ -28,6 +30,11 @@ class Region(NamedTuple):
     kernel_size: tuple[int, int, int]
     step: int
     transposed: bool = False
+
+
+def lasting() -> AbstractContextManager:
+    """For what is made once and kept: autograd cannot save what is made in inference mode, and may meet it later."""
+    return nullcontext() if is_compiling() else torch.inference_mode(False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +69,15 @@ class KernelMap:
         """(shares + K, num_out) int32: output rows by the mask of their offsets, as ``ops.sort_map``. Made once."""
         key = (self._turned, shares)
         if key not in self._sorted:
-            self._sorted[key] = ops.sort_map(self.in_rows, self.out_rows, self.splits, num_out, shares)
+            with lasting():
+                self._sorted[key] = ops.sort_map(self.in_rows, self.out_rows, self.splits, num_out, shares)
         return self._sorted[key]
 
     @property
     def borders(self) -> list[int]:
         """``splits`` as numbers. The first call waits for the device."""
         if not self._borders:
-            self._borders.extend(self.splits.tolist())
+            self._borders[:] = self.splits.tolist()  # the same where two threads do it
         return self._borders
 
     @property

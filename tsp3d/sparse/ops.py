@@ -436,6 +436,17 @@ def _conv_int8_backward(ctx, grad):
     raise RuntimeError("this convolution in int8 is for inference; learn in float32, with conv_fused")
 
 
+def _max_pool_grad_setup(ctx, inputs, output):
+    ctx.save_for_backward(inputs[1])
+
+
+def _max_pool_grad_backward(ctx, grad):
+    (argmax,) = ctx.saved_tensors
+    nothing = grad.new_zeros(1, grad.shape[1])  # what a row without pairs, -1, reads
+    rows = torch.where(argmax < 0, grad.shape[0], argmax).long()
+    return torch.cat([grad, nothing]).gather(0, rows), None, None
+
+
 _GRADIENTS = {
     "attention": (_attention_backward, _no_setup),
     "spatial_attention": (_attention_backward, _no_setup),
@@ -447,6 +458,7 @@ _GRADIENTS = {
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),
     "sum_pool": (_sum_pool_backward, _sum_pool_setup),
     "max_pool": (_max_pool_backward, _max_pool_setup),
+    "max_pool_grad": (_max_pool_grad_backward, _max_pool_grad_setup),
     "merge_feats": (_merge_backward, _merge_setup),
     "interpolate": (_interpolate_backward, _interpolate_setup),
     "splat": (_splat_backward, _splat_setup),

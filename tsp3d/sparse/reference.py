@@ -72,8 +72,15 @@ def floor_coords(coords: Tensor, step: int) -> Tensor:
     """Coordinates of the cells of ``step`` voxels that hold each row; the batch column is left alone."""
     if step == 1:
         return coords
-    cells = torch.div(coords[:, 1:], step, rounding_mode="floor") * step
-    return torch.cat([coords[:, :1], cells], 1)
+    cells = torch.div(coords[:, 1:].long(), step, rounding_mode="floor") * step
+    return torch.cat([coords[:, :1], _as_int32(cells)], 1)
+
+
+def _as_int32(coords: Tensor) -> Tensor:
+    """int64 coordinates as int32; RuntimeError where they do not fit."""
+    if coords.numel() and not (-(2**31) <= int(coords.amin()) and int(coords.amax()) < 2**31):
+        raise RuntimeError("coordinates leave the range of int32; move the scene near the origin")
+    return coords.int()
 
 
 def unique_coords(coords: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -122,8 +129,8 @@ def merge_feats(a: Tensor, b: Tensor, rows_a: Tensor, rows_b: Tensor) -> Tensor:
 
 def dilate_coords(coords: Tensor, kernel_size: Sequence[int], step: int) -> Tensor:
     """Coordinate set of all rows moved by all kernel offsets times ``step``."""
-    moves = torch.tensor([(0, *o) for o in kernel_offsets(kernel_size)], dtype=torch.int32, device=coords.device) * step
-    return unique_coords((coords[:, None] + moves).reshape(-1, 4), 1)[0]
+    moves = torch.tensor([(0, *o) for o in kernel_offsets(kernel_size)], device=coords.device) * step
+    return unique_coords(_as_int32((coords[:, None] + moves).reshape(-1, 4)), 1)[0]
 
 
 def kernel_map(

@@ -85,9 +85,9 @@ def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
 def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Indices (int64, best score first) of the boxes that no better kept box overlaps by more than ``iou_threshold``.
 
-    Equal scores keep the order of the input.
+    Equal scores keep the order of the input; one that is not a number counts as infinite.
     """
-    order = scores.argsort(descending=True, stable=True)
+    order = scores.nan_to_num(torch.inf, torch.inf, -torch.inf).argsort(descending=True, stable=True)
     overlaps = (box_iou_3d(boxes, boxes) > iou_threshold).cpu()
     kept: list[int] = []
     for i in order.tolist():

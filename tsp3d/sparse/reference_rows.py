@@ -96,12 +96,12 @@ def attention_layer(
 
 
 def top_mask(scores: Tensor, splits: Tensor, keep: int) -> Tensor:
-    """(N,) bool: the ``keep`` best rows of each sequence, of equal ones the first.
+    """(N,) bool: the ``keep`` best rows of each sequence, of equal ones the first; what is no number is infinite.
 
     scores (N,); rows ``splits[s]:splits[s + 1]`` (int64) belong to sequence s.
     """
     counts = splits.diff()
-    order = scores.argsort(descending=True, stable=True)
+    order = scores.nan_to_num(torch.inf, torch.inf, -torch.inf).argsort(descending=True, stable=True)
     sequence = torch.repeat_interleave(counts, output_size=len(scores))  # known, so that no device waits
     order = order[sequence[order].argsort(stable=True)]
     rank = torch.arange(len(scores), device=scores.device) - splits[:-1][sequence]

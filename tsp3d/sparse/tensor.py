@@ -13,17 +13,17 @@ class SparseTensor:
     """Immutable features over a coordinate set.
 
     feats: (N, C). coords: (N, 4) int32 [batch, x, y, z] in base voxels, unique, in lexicographic order, multiples of
-    ``stride``; use ``SparseTensor.from_unsorted`` for anything else. batch_size: number of scenes (empty ones count);
+    ``stride``; ``SparseTensor.from_unsorted`` takes rows in any order. batch_size: number of scenes (empty ones count);
     without it the last scene is the one of the last row.
 
-    Raises ValueError where rows are out of order, doubled, or do not match feats.
+    Raises ValueError where rows are out of order, doubled, of a negative scene, off the stride, or do not match feats.
     """
 
     def __init__(self, feats: Tensor, coords: Tensor, stride: int = 1, batch_size: int | None = None):
-        _check_coords(coords)
+        _check_coords(coords, stride)
         if not bool(ops.is_coordinate_set(coords)):
             raise ValueError("coords are not unique and sorted by (batch, x, y, z); use SparseTensor.from_unsorted")
-        size = _batch_size(coords[-1:], batch_size)
+        size = _batch_size(coords, batch_size)
         self._init(feats, CoordinateSet(coords.contiguous(), stride, size))
 
     def _init(self, feats: Tensor, coordinate_set: CoordinateSet) -> None:
@@ -122,18 +122,26 @@ class SparseTensor:
 
     def __add__(self, other: SparseTensor) -> SparseTensor:
         """Sum over the same voxels; ``tsp3d.sparse.union`` adds tensors over different ones."""
-        if other.coordinate_set is not self.coordinate_set and not torch.equal(self.coords, other.coords):
+        one, two = self.coordinate_set, other.coordinate_set
+        if one is not two and not (one.stride == two.stride and torch.equal(one.coords, two.coords)):
             raise ValueError("the tensors have different voxels; add them with tsp3d.sparse.union(a, b)")
         return self.replace(self.feats + other.feats)
 
 
-def _check_coords(coords: Tensor) -> None:
+def _check_coords(coords: Tensor, stride: int) -> None:
     if coords.ndim != 2 or coords.shape[1] != 4 or coords.dtype != torch.int32:
         raise ValueError(f"coords must be (N, 4) int32 [batch, x, y, z], got {tuple(coords.shape)} {coords.dtype}")
+    if stride < 1:
+        raise ValueError(f"stride must be positive, got {stride}")
+    if stride > 1 and bool((coords[:, 1:] % stride).any()):
+        raise ValueError(f"x, y, z must be multiples of the stride, {stride}")
 
 
-def _batch_size(last_row: Tensor, batch_size: int | None) -> int:
-    needed = int(last_row[0, 0]) + 1 if len(last_row) else 0
+def _batch_size(coords: Tensor, batch_size: int | None) -> int:
+    first, last = coords[[0, -1], 0].tolist() if len(coords) else (0, -1)
+    if first < 0:
+        raise ValueError(f"the batch column must not be negative, got {first}")
+    needed = last + 1
     if batch_size is None:
         return max(needed, 1)
     if needed > batch_size:
@@ -145,13 +153,11 @@ def gather_unique(
     feats: Tensor, coords: Tensor, stride: int, batch_size: int | None, reduce: str
 ) -> tuple[SparseTensor, Tensor]:
     """Tensor over the unique rows of coords (P, 4), and the row (P,) int64 that each given row went to."""
-    _check_coords(coords)
+    _check_coords(coords, stride)
     if feats.ndim != 2 or feats.shape[0] != coords.shape[0]:
         raise ValueError(f"feats must be ({coords.shape[0]}, C) to match coords, got {tuple(feats.shape)}")
     unique, inverse, order, starts = ops.unique_coords(coords.contiguous(), 1)
-    if len(unique) and int(unique[0, 0]) < 0:
-        raise ValueError(f"the batch column must not be negative, got {int(unique[0, 0])}")
-    size = _batch_size(unique[-1:], batch_size)
+    size = _batch_size(unique, batch_size)
     if reduce == "first":
         merged = feats[order[starts[:-1]]]
     elif reduce in ("mean", "sum"):
