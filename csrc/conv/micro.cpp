@@ -1,6 +1,7 @@
 #include "micro.h"
 
 #include "../common/isa.h"
+#include "../common/panel.h"
 
 namespace tsp3d {
 
