@@ -1,5 +1,7 @@
 #include "micro.h"
 
+#include <algorithm>
+
 #include "../common/isa.h"
 #include "../common/panel.h"
 
