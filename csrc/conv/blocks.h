@@ -32,7 +32,8 @@ struct Map {
   }
 };
 
-// The rows of a result, at least one, in blocks whose sums, `padded` numbers a row, stay in the cache while all offsets add to them.
+// The rows of a result, num_out > 0, in blocks whose sums, `padded` numbers a row, stay in the cache while all offsets add to
+// them.
 // start(begin, end) gives the sums of rows begin..end, as they are before the first offset; add(k, sums, in_rows, out_rows,
 // count, first) adds the pairs of offset k whose output rows, counted from `first`, lie in the block; finish(sums, begin,
 // end) makes rows of the result of them. work: multiplications of a pair.

@@ -4,6 +4,7 @@
 
 #include "../common/isa.h"
 #include "../common/panel.h"
+#include "../common/prefetch.h"
 
 namespace tsp3d {
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "../common/prefetch.h"
 #include "bf16.h"
 #include "blocks.h"
 #include "micro.h"
@@ -10,7 +11,7 @@
 namespace tsp3d {
 namespace {
 
-constexpr int64_t kChunkBytes = 48 * 1024;   // what the pairs of a run of the weight gradient's tiles may take of L1 and L2
+constexpr int64_t kChunkBytes = 160 * 1024;  // what the pairs of a run of the weight gradient's tiles may take of L1 and L2
 
 // weight (K, cin, cout) as op.h has panels of it.
 template <class T>
@@ -95,14 +96,17 @@ Tensor conv_t(const Tensor& feats_, const T* panels, int64_t cout, const Map& ma
               const Epilogue<T>& epilogue = {}) {
   const Tensor feats = dense<T>(feats_, "feats");
   const Micro<T>& kernel = micro<T>();
-  const int64_t cin = feats.size(1), lanes = kernel.lanes, padded = round_up(cout, lanes), size = cin * round_up(cout, kPanel);
+  const int64_t cin = feats.size(1), lanes = kernel.lanes;
+  const int64_t padded = round_up(cout, lanes), size = cin * round_up(cout, kPanel);
   const T* in = data<T>(feats);
-  return summed<T>(feats, map, num_out, cin, cout, padded, epilogue,
-                   [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
-                     for (int64_t first = 0; first < padded; first += 2 * lanes)
-                       kernel.conv(in, cin, sums + first, padded, panels + k * size + first / kPanel * kPanel * cin + first % kPanel,
-                                   cin, first + 2 * lanes <= padded ? 2 : 1, in_rows, out_rows, count, begin);
-                   });
+  const auto add = [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
+    for (int64_t first = 0; first < padded; first += 2 * lanes) {
+      const T* w = panels + k * size + first / kPanel * kPanel * cin + first % kPanel;
+      const int vectors = first + 2 * lanes <= padded ? 2 : 1;
+      kernel.conv(in, cin, sums + first, padded, w, cin, vectors, in_rows, out_rows, count, begin);
+    }
+  };
+  return summed<T>(feats, map, num_out, cin, cout, padded, epilogue, add);
 }
 
 // Features rounded to bfloat16, panels in it, sums in float32.
@@ -163,6 +167,8 @@ Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) 
   const int64_t row_bytes = static_cast<int64_t>(sizeof(T)) * (cin + padded);
   const int64_t segment = std::max<int64_t>(256, 2 * kCacheBytes / row_bytes);
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / row_bytes, 32, 512);
+  // Rows that about one offset has are in no cache, and lie where the processor does not foresee them.
+  const bool apart = map.s[map.volume] <= 2 * std::max(feats.size(0), rows);
   parallel_items(shares * tile_shares, map.s[map.volume] * cin * cout / 8, [&](int64_t item) {
     const std::vector<int64_t>& own = offsets[item / tile_shares];
     const int64_t share = item % tile_shares;
@@ -186,6 +192,10 @@ Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) 
         T* sums = all_sums + k * size;
         for (int64_t p = at[k]; p < end; p += chunk) {
           const int64_t count = std::min(chunk, end - p);
+          for (int64_t q = p; apart && q < p + count; ++q) {
+            ask_for(in + map.in_rows[q] * cin + first_row, last_row - first_row);
+            ask_for(g + map.out_rows[q] * cout, cout);
+          }
           if (copy)
             for (int64_t i = 0; i < count; ++i) std::copy_n(g + map.out_rows[p + i] * cout, cout, copy + i * padded);
           const T* source = copy ? copy : g;
