@@ -11,6 +11,7 @@ STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) {
   tsp3d::implement_operators(m);
   // ops.CPU_ALONE
   m.impl("attention_layer", TORCH_BOX(&tsp3d::attention_layer));
+  m.impl("conv_fused", TORCH_BOX(&tsp3d::conv_fused));
   m.impl("conv_int8", TORCH_BOX(&tsp3d::conv_int8));
   m.impl("linear", TORCH_BOX(&tsp3d::linear));
   m.impl("top_mask", TORCH_BOX(&tsp3d::top_mask));

@@ -25,7 +25,6 @@ void implement_operators(Library& m) {
   m.impl("attention", TORCH_BOX(&attention));
   m.impl("box_iou_3d", TORCH_BOX(&box_iou_3d));
   m.impl("conv", TORCH_BOX(&conv));
-  m.impl("conv_fused", TORCH_BOX(&conv_fused));
   m.impl("conv_weight_grad", TORCH_BOX(&conv_weight_grad));
   m.impl("dilate_coords", TORCH_BOX(&dilate_coords));
   m.impl("filter_map", TORCH_BOX(&filter_map));

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "../common/isa.h"
+#include "../common/panel.h"
 
 #if defined(__x86_64__) && defined(__has_include)
 #if (defined(__clang__) && __clang_major__ >= 9) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 10)
@@ -55,7 +56,7 @@ TSP3D_TARGET void tile(const uint16_t* in, int64_t cin, float* out, int64_t out_
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) sum[r][v] = _mm512_loadu_ps(target + v * kBf16Lanes);
   }
-  for (int64_t c = 0; c < cin; c += 2, w += Vectors * 2 * kBf16Lanes) {
+  for (int64_t c = 0; c < cin; c += 2, w += 2 * kPanel) {
     __m512bh weight[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) weight[v] = (__m512bh)_mm512_loadu_si512(w + v * 2 * kBf16Lanes);

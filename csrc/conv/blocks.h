@@ -8,8 +8,10 @@
 
 namespace tsp3d {
 
-constexpr int64_t kCacheBytes = 256 * 1024;  // what a block of output rows may take of the L2 cache
+constexpr int64_t kCacheBytes = 256 * 1024;         // what a block of output rows may take of the L2 cache
+constexpr int64_t kFewRows = 64, kManyRows = 1024;  // of a block, but for fewer where threads share the work equally
 
+inline int64_t ceil_div(int64_t v, int64_t by) { return (v + by - 1) / by; }
 inline int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
 struct Map {
@@ -30,17 +32,19 @@ struct Map {
   }
 };
 
-// The rows of a result in blocks whose sums, `padded` numbers a row, stay in the cache while all offsets add to them.
+// The rows of a result, num_out > 0, in blocks whose sums, `padded` numbers a row, stay in the cache while all offsets add to
+// them.
 // start(begin, end) gives the sums of rows begin..end, as they are before the first offset; add(k, sums, in_rows, out_rows,
 // count, first) adds the pairs of offset k whose output rows, counted from `first`, lie in the block; finish(sums, begin,
 // end) makes rows of the result of them. work: multiplications of a pair.
 template <class T, class Start, class Add, class Finish>
 void in_blocks(const Map& map, int64_t num_out, int64_t work, int64_t padded, const Start& start, const Add& add,
                const Finish& finish) {
-  const int64_t fitting = kCacheBytes / static_cast<int64_t>(sizeof(T) * padded);
-  const int64_t shared = round_up((num_out + 4 * max_threads() - 1) / (4 * max_threads()), 64);
-  const int64_t rows = std::max<int64_t>(64, std::min({fitting, shared, int64_t{1024}}));
-  parallel_items((num_out + rows - 1) / rows, map.s[map.volume] * work / 8, [&](int64_t block) {
+  const int64_t threads = max_threads(), fitting = kCacheBytes / static_cast<int64_t>(sizeof(T) * padded);
+  const int64_t fine = threads > 1 ? std::min(4 * threads, ceil_div(num_out, kFewRows)) : 1;
+  const int64_t blocks = std::max(fine, ceil_div(num_out, std::clamp(fitting, kFewRows, kManyRows)));
+  const int64_t rows = ceil_div(num_out, round_up(blocks, threads));  // as many for each thread, and all of one size
+  parallel_items(ceil_div(num_out, rows), map.s[map.volume] * work / 8, [&](int64_t block) {
     const int64_t begin = block * rows, end = std::min(begin + rows, num_out);
     T* sums = start(begin, end);
     for (int64_t k = 0; k < map.volume; ++k) {

@@ -1,17 +1,28 @@
 // What the operators of op.h require of their arguments, on every device.
 #pragma once
 
+#include "../common/panel.h"
 #include "op.h"
 
 namespace tsp3d {
 
-// offsets: those of the kernel map. mixed: weight may be of another dtype than feats.
-inline void check_conv(const Tensor& feats, const Tensor& weight, int64_t offsets, bool mixed = false) {
+// offsets: those of the kernel map.
+inline void check_conv(const Tensor& feats, const Tensor& weight, int64_t offsets) {
   STD_TORCH_CHECK(feats.dim() == 2 && weight.dim() == 3, "tsp3d: conv takes feats (N, Cin) and weight (K, Cin, Cout)");
   STD_TORCH_CHECK(feats.size(1) == weight.size(1), "tsp3d: feats have ", feats.size(1), " channels, weight takes ",
                   weight.size(1));
-  STD_TORCH_CHECK(mixed || feats.scalar_type() == weight.scalar_type(), "tsp3d: feats and weight differ in dtype");
+  STD_TORCH_CHECK(feats.scalar_type() == weight.scalar_type(), "tsp3d: feats and weight differ in dtype");
   STD_TORCH_CHECK(offsets == weight.size(0), "tsp3d: the kernel map has ", offsets, " offsets, weight ", weight.size(0));
+}
+
+// depth: input channels that lie side by side.
+inline void check_panels(const Tensor& feats, const Tensor& panels, int64_t channels, int64_t offsets, int64_t depth) {
+  STD_TORCH_CHECK(feats.dim() == 2 && panels.dim() == 5 && channels >= 0,
+                  "tsp3d: conv_fused takes feats (N, Cin), panels (K, Cout / 32, Cin / depth, 32, depth), channels >= 0");
+  STD_TORCH_CHECK(panels.size(1) == (channels + kPanel - 1) / kPanel && panels.size(3) == kPanel &&
+                      panels.size(2) == (feats.size(1) + depth - 1) / depth && panels.size(4) == depth,
+                  "tsp3d: panels do not fit ", feats.size(1), " and ", channels, " channels");
+  STD_TORCH_CHECK(offsets == panels.size(0), "tsp3d: the kernel map has ", offsets, " offsets, panels ", panels.size(0));
 }
 
 inline void check_fused(const Tensor& feats, int64_t num_out, int64_t cout, const std::optional<Tensor>& bias,

@@ -1,6 +1,10 @@
 #include "micro.h"
 
+#include <algorithm>
+
 #include "../common/isa.h"
+#include "../common/panel.h"
+#include "../common/prefetch.h"
 
 namespace tsp3d {
 

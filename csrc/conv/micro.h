@@ -11,8 +11,8 @@ struct Micro {
   int lanes;      // numbers in a vector
   int outer_rows; // input channels of a register tile of the weight gradient
 
-  // out[o] += in[i] @ w for `count` pairs. in: rows of `in_stride`, out: rows of `out_stride`, w: (cin, vectors * lanes)
-  // row-major. in_rows and out_rows are the pairs; out row numbers count from `first_out`. vectors is 1 or 2.
+  // out[o] += in[i] @ w for `count` pairs. in: rows of `in_stride`, out: rows of `out_stride`, w: (cin, vectors * lanes),
+  // rows kPanel numbers apart. in_rows and out_rows are the pairs; out row numbers count from `first_out`. vectors is 1 or 2.
   void (*conv)(const T* in, int64_t in_stride, T* out, int64_t out_stride, const T* w, int64_t cin, int vectors,
                const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t first_out);
 

@@ -15,14 +15,15 @@ namespace tsp3d {
 Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, const Tensor& out_rows,
             const Tensor& splits, int64_t num_out);
 
-// As conv, plus bias (Cout,), plus residual (num_out, Cout), then max(., 0) where `relu`: one pass over the result, for
-// inference with batch norm folded into weight and bias. On a CPU that multiplies bfloat16 numbers (AVX-512 BF16) the
-// weight may be bfloat16 where feats are float32: feats are rounded to it as well, and summed in float32.
-Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional<Tensor>& bias,
+// As conv, plus bias (Cout,), plus residual (num_out, Cout), then max(., 0) where `relu`: one pass over the result, on the
+// CPU, for inference. panels (K, P, ceil(Cin / D), 32, D): the weight of each offset cut into P = ceil(Cout / 32) panels of
+// output channels, D input channels side by side, padding zero; channels: Cout. D is 1, or 2 where panels are bfloat16: for
+// CPUs that multiply it (AVX-512 BF16), float32 feats are rounded to it as well, and summed in float32.
+Tensor conv_fused(const Tensor& feats, const Tensor& panels, int64_t channels, const std::optional<Tensor>& bias,
                   const std::optional<Tensor>& residual, const Tensor& in_rows, const Tensor& out_rows,
                   const Tensor& splits, int64_t num_out, bool relu);
 
-// As conv_fused on integers, on the CPU (elsewhere the reference serves), for inference. feats (N, Cin) float32 become
+// As conv_fused on integers. feats (N, Cin) float32 become
 // q = min(max(round(feats * (1 / step)), -zero), 255 - zero), ties to even, NaN as the lowest; step > 0, zero 0..255. weight
 // (K, ceil(Cin / 4), Cout padded to 16s, 4) int8, input channels in fours, padding zero. Sums of q @ weight are exact in
 // int32, so K * Cin is bounded (op_int8.cpp); then they are multiplied by scales (Cout,), and the rest is as in conv_fused.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "../common/prefetch.h"
 #include "bf16.h"
 #include "blocks.h"
 #include "micro.h"
@@ -10,38 +11,36 @@
 namespace tsp3d {
 namespace {
 
-constexpr int64_t kChunkBytes = 48 * 1024;   // what the pairs of a run of the weight gradient's tiles may take of L1 and L2
+constexpr int64_t kChunkBytes = 160 * 1024;  // what the pairs of a run of the weight gradient's tiles may take of L1 and L2
 
-// weight (K, cin, cout) as (K, panel, cin, panel width): a panel is two vectors wide, the last one may be one. The
-// numbers past cout are zero.
+// weight (K, cin, cout) as op.h has panels of it.
 template <class T>
-void pack(const T* weight, const int64_t strides[3], int64_t volume, int64_t cin, int64_t cout, int64_t padded,
-          int64_t lanes, T* packed) {
+void pack(const Tensor& weight, T* panels) {
+  const int64_t volume = weight.size(0), cin = weight.size(1), cout = weight.size(2), padded = round_up(cout, kPanel);
+  const int64_t strides[3] = {weight.stride(0), weight.stride(1), weight.stride(2)};
   parallel_items(volume, volume * cin * padded, [&](int64_t k) {
-    T* target = packed + k * cin * padded;
-    const T* source = weight + k * strides[0];
+    T* target = panels + k * cin * padded;
+    const T* source = data<T>(weight) + k * strides[0];
     if (strides[2] == 1) {  // row by row, as it lies in memory
       for (int64_t c = 0; c < cin; ++c, source += strides[1])
-        for (int64_t first = 0; first < padded; first += 2 * lanes) {
-          const int64_t width = std::min(2 * lanes, padded - first), real = std::min(width, cout - first);
-          T* row = target + first * cin + c * width;
+        for (int64_t first = 0; first < padded; first += kPanel) {
+          const int64_t real = std::min(kPanel, cout - first);
+          T* row = target + first * cin + c * kPanel;
           std::copy_n(source + first, real, row);
-          std::fill(row + real, row + width, T(0));
+          std::fill(row + real, row + kPanel, T(0));
         }
       return;
     }
     // Transposed: a few channels at a time, so that a cache line of each row is read once.
-    for (int64_t first = 0; first < padded; first += 2 * lanes) {
-      const int64_t width = std::min(2 * lanes, padded - first), real = std::min(width, cout - first);
+    for (int64_t first = 0; first < padded; first += kPanel)
       for (int64_t c0 = 0; c0 < cin; c0 += 16) {
         const int64_t channels = std::min<int64_t>(16, cin - c0);
-        for (int64_t j = 0; j < width; ++j) {
+        for (int64_t j = 0; j < kPanel; ++j) {
           const T* column = source + c0 * strides[1] + (first + j) * strides[2];
-          for (int64_t c = 0; c < channels; ++c) target[c * width + j] = j < real ? column[c * strides[1]] : T(0);
+          for (int64_t c = 0; c < channels; ++c) target[c * kPanel + j] = first + j < cout ? column[c * strides[1]] : T(0);
         }
-        target += channels * width;
+        target += channels * kPanel;
       }
-    }
   });
 }
 
@@ -74,6 +73,7 @@ template <class T, class Add>
 Tensor summed(const Tensor& like, const Map& map, int64_t num_out, int64_t cin, int64_t cout, int64_t padded,
               const Epilogue<T>& epilogue, const Add& add) {
   Tensor out = make<T>(like, {num_out, cout});
+  if (num_out == 0 || cout == 0) return out;
   T* result = mutable_data<T>(out);
   const auto start = [&](int64_t begin, int64_t end) {
     T* sums = padded == cout ? result + begin * cout : workspace<T, 3>((end - begin) * padded);
@@ -90,58 +90,41 @@ Tensor summed(const Tensor& like, const Map& map, int64_t num_out, int64_t cin, 
   return out;
 }
 
+// panels of a weight (K, cin, cout), as op.h has them.
 template <class T>
-Tensor conv_t(const Tensor& feats_, const Tensor& weight, const Map& map, int64_t num_out,
+Tensor conv_t(const Tensor& feats_, const T* panels, int64_t cout, const Map& map, int64_t num_out,
               const Epilogue<T>& epilogue = {}) {
   const Tensor feats = dense<T>(feats_, "feats");
   const Micro<T>& kernel = micro<T>();
-  const int64_t cin = feats.size(1), cout = weight.size(2), lanes = kernel.lanes, padded = round_up(cout, lanes);
-  if (num_out == 0 || cout == 0) return make<T>(feats, {num_out, cout});
+  const int64_t cin = feats.size(1), lanes = kernel.lanes;
+  const int64_t padded = round_up(cout, lanes), size = cin * round_up(cout, kPanel);
   const T* in = data<T>(feats);
-  const int64_t strides[3] = {weight.stride(0), weight.stride(1), weight.stride(2)};
-  T* packed = workspace<T, 2>(map.volume * cin * padded);
-  pack(data<T>(weight), strides, map.volume, cin, cout, padded, lanes, packed);
-  return summed<T>(feats, map, num_out, cin, cout, padded, epilogue,
-                   [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
-                     const T* w = packed + k * cin * padded;
-                     for (int64_t first = 0; first < padded; first += 2 * lanes) {
-                       const int vectors = first + 2 * lanes <= padded ? 2 : 1;
-                       kernel.conv(in, cin, sums + first, padded, w, cin, vectors, in_rows, out_rows, count, begin);
-                       w += vectors * lanes * cin;
-                     }
-                   });
+  const auto add = [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
+    for (int64_t first = 0; first < padded; first += 2 * lanes) {
+      const T* w = panels + k * size + first / kPanel * kPanel * cin + first % kPanel;
+      const int vectors = first + 2 * lanes <= padded ? 2 : 1;
+      kernel.conv(in, cin, sums + first, padded, w, cin, vectors, in_rows, out_rows, count, begin);
+    }
+  };
+  return summed<T>(feats, map, num_out, cin, cout, padded, epilogue, add);
 }
 
-// Features rounded to bfloat16, weight (K, cin, cout) in it, sums in float32.
-Tensor conv_in_bf16(const Tensor& feats_, const Tensor& weight_, const Map& map, int64_t num_out,
+// Features rounded to bfloat16, panels in it, sums in float32.
+Tensor conv_in_bf16(const Tensor& feats_, const uint16_t* panels, int64_t cout, const Map& map, int64_t num_out,
                     const Epilogue<float>& epilogue) {
-  const Tensor feats = dense<float>(feats_, "feats"), weight = torch::stable::contiguous(weight_);
-  const int64_t rows = feats.size(0), cin = feats.size(1), cout = weight.size(2), volume = map.volume;
-  const int64_t even = round_up(cin, 2), padded = round_up(cout, kBf16Lanes);
-  if (num_out == 0 || cout == 0) return make<float>(feats, {num_out, cout});
+  const Tensor feats = dense<float>(feats_, "feats");
+  const int64_t rows = feats.size(0), cin = feats.size(1), even = round_up(cin, 2);
+  const int64_t padded = round_up(cout, kBf16Lanes), size = even * round_up(cout, kPanel);
   uint16_t* in = workspace<uint16_t, 0>(rows * even);
   parallel_ranges(rows, rows * even, [&](int64_t begin, int64_t end) {
     to_bf16(data<float>(feats) + begin * cin, end - begin, cin, even, in + begin * even);
   });
-  const uint16_t* source = static_cast<const uint16_t*>(weight.const_data_ptr());
-  uint16_t* packed = workspace<uint16_t, 1>(volume * even * padded);
-  parallel_items(volume, volume * even * padded, [&](int64_t k) {
-    for (int64_t c = 0; c < even; ++c)
-      for (int64_t first = 0; first < padded; first += 2 * kBf16Lanes) {
-        const int64_t width = std::min(2 * kBf16Lanes, padded - first);
-        const uint16_t* row = source + (k * cin + c) * cout + first;
-        uint16_t* target = packed + k * even * padded + first * even + (c / 2) * 2 * width + c % 2;
-        for (int64_t j = 0; j < width; ++j) target[2 * j] = c < cin && first + j < cout ? row[j] : 0;
-      }
-  });
+  static_assert(kPanel == 2 * kBf16Lanes);
   const auto add = [&](int64_t k, float* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count,
                        int32_t begin) {
-    const uint16_t* w = packed + k * even * padded;
-    for (int64_t first = 0; first < padded; first += 2 * kBf16Lanes) {
-      const int vectors = first + 2 * kBf16Lanes <= padded ? 2 : 1;
-      conv_bf16(in, even, sums + first, padded, w, vectors, in_rows, out_rows, count, begin);
-      w += vectors * kBf16Lanes * even;
-    }
+    for (int64_t first = 0; first < padded; first += kPanel)
+      conv_bf16(in, even, sums + first, padded, panels + k * size + first * even, first + kPanel <= padded ? 2 : 1, in_rows,
+                out_rows, count, begin);
   };
   return summed<float>(feats, map, num_out, cin, cout, padded, epilogue, add);
 }
@@ -184,6 +167,8 @@ Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) 
   const int64_t row_bytes = static_cast<int64_t>(sizeof(T)) * (cin + padded);
   const int64_t segment = std::max<int64_t>(256, 2 * kCacheBytes / row_bytes);
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / row_bytes, 32, 512);
+  // Rows that about one offset has are in no cache, and lie where the processor does not foresee them.
+  const bool apart = map.s[map.volume] <= 2 * std::max(feats.size(0), rows);
   parallel_items(shares * tile_shares, map.s[map.volume] * cin * cout / 8, [&](int64_t item) {
     const std::vector<int64_t>& own = offsets[item / tile_shares];
     const int64_t share = item % tile_shares;
@@ -207,6 +192,10 @@ Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) 
         T* sums = all_sums + k * size;
         for (int64_t p = at[k]; p < end; p += chunk) {
           const int64_t count = std::min(chunk, end - p);
+          for (int64_t q = p; apart && q < p + count; ++q) {
+            ask_for(in + map.in_rows[q] * cin + first_row, last_row - first_row);
+            ask_for(g + map.out_rows[q] * cout, cout);
+          }
           if (copy)
             for (int64_t i = 0; i < count; ++i) std::copy_n(g + map.out_rows[p + i] * cout, cout, copy + i * padded);
           const T* source = copy ? copy : g;
@@ -234,25 +223,34 @@ Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, co
             const Tensor& splits, int64_t num_out) {
   const Map map(in_rows, out_rows, splits);
   check_conv(feats, weight, map.volume);
-  return dispatch_real(feats, "conv", [&](auto zero) { return conv_t<decltype(zero)>(feats, weight, map, num_out); });
+  return dispatch_real(feats, "conv", [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t cout = weight.size(2);
+    T* panels = workspace<T, 2>(map.volume * feats.size(1) * round_up(cout, kPanel));
+    pack(weight, panels);
+    return conv_t<T>(feats, panels, cout, map, num_out);
+  });
 }
 
-Tensor conv_fused(const Tensor& feats, const Tensor& weight, const std::optional<Tensor>& bias,
+Tensor conv_fused(const Tensor& feats, const Tensor& panels_, int64_t channels, const std::optional<Tensor>& bias,
                   const std::optional<Tensor>& residual, const Tensor& in_rows, const Tensor& out_rows,
                   const Tensor& splits, int64_t num_out, bool relu) {
   const Map map(in_rows, out_rows, splits);
-  const bool reduced = weight.scalar_type() == ScalarType::BFloat16 && feats.scalar_type() == ScalarType::Float;
-  if (reduced)
-    STD_TORCH_CHECK(has_bf16(), "tsp3d: this processor does not multiply bfloat16 numbers; keep the weight in float32");
-  check_conv(feats, weight, map.volume, reduced);
-  check_fused(feats, num_out, weight.size(2), bias, residual);
+  const bool reduced = panels_.scalar_type() == ScalarType::BFloat16;
+  check_panels(feats, panels_, channels, map.volume, reduced ? 2 : 1);
+  check_fused(feats, num_out, channels, bias, residual);
   return dispatch_real(feats, "conv_fused", [&](auto zero) {
     using T = decltype(zero);
     const Tensor b = bias ? dense<T>(*bias, "bias") : feats, r = residual ? dense<T>(*residual, "residual") : feats;
     const Epilogue<T> epilogue{bias ? data<T>(b) : nullptr, residual ? data<T>(r) : nullptr, relu};
     if constexpr (std::is_same_v<T, float>)
-      if (reduced) return conv_in_bf16(feats, weight, map, num_out, epilogue);
-    return conv_t<T>(feats, weight, map, num_out, epilogue);
+      if (reduced) {
+        STD_TORCH_CHECK(has_bf16(), "tsp3d: this processor does not multiply bfloat16 numbers; keep the weight in float32");
+        const Tensor panels = torch::stable::contiguous(panels_);
+        return conv_in_bf16(feats, static_cast<const uint16_t*>(panels.const_data_ptr()), channels, map, num_out, epilogue);
+      }
+    const Tensor panels = dense<T>(panels_, "panels");
+    return conv_t<T>(feats, data<T>(panels), channels, map, num_out, epilogue);
   });
 }
 

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <optional>
 
+#include "../common/panel.h"
 #include "../common/parallel.h"
 #include "../common/tensor.h"
 
 namespace tsp3d {
 
-constexpr int64_t kPanel = 32;       // output channels of a panel of weights
 constexpr int64_t kLinearRows = 48;  // rows of one item of work
 
 // What op.h says of the arguments; null where absent.

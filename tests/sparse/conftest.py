@@ -99,11 +99,11 @@ def _samples() -> Samples:
         for cin, cout in ((6, 64), (9, 1), (33, 48)):
             weight = randn(volume, cin, cout) / (volume * cin) ** 0.5
             samples.setdefault("conv", []).append((randn(len(a), cin), weight, *m, len(b)))
-            terms = (randn(cout), randn(len(b), cout), *m, len(b), True)
-            samples.setdefault("conv_fused", []).append((randn(len(a), cin), weight, *terms))
+            terms, panels = (randn(cout), randn(len(b), cout), *m, len(b), True), reference.pack(weight)
+            samples.setdefault("conv_fused", []).append((randn(len(a), cin), panels, cout, *terms))
             if len(a) > 1:
-                samples["conv_fused"].append((randn(len(a), cin), weight, None, terms[1], *m, len(b), True))
-                samples["conv_fused"].append((randn(len(a), cin), weight, terms[0], None, *m, len(b), False))
+                samples["conv_fused"].append((randn(len(a), cin), panels, cout, None, terms[1], *m, len(b), True))
+                samples["conv_fused"].append((randn(len(a), cin), panels, cout, terms[0], None, *m, len(b), False))
             levels, steps = reference_int8.pack(weight)
             for zero, added in ((0, terms[:2]), (117, (None, terms[1])), (255, (None, None))):
                 quantised = (levels, 0.02 * steps, 0.02, zero, *added)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tsp3d.sparse import SparseTensor, fused, nn, ops, reference
+from tsp3d.sparse.kept import _KEPT
 
 pytestmark = pytest.mark.usefixtures("on_device")
 
@@ -57,7 +58,7 @@ def test_equals_one_after_the_other(name, relu, make_coords):
         for residual in (None, torch.randn(rows, 7)):
             got = fused.conv_norm(conv, norm, *given, residual=residual, relu=relu)
             torch.testing.assert_close(got.feats, plainly(conv, norm, *given, residual=residual, relu=relu))
-    assert conv in fused._FOLDED
+    assert conv in _KEPT
 
 
 def test_folds_again_where_a_weight_changes(make_coords):
@@ -115,15 +116,13 @@ def test_bfloat16_is_float32_on_rounded_numbers(name, make_coords, device):
     fused.reduce_precision(conv)
     with torch.no_grad():
         got = fused.conv_norm(conv, norm, *given, relu=False)
-        folded = fused._folded(conv, norm, fused._parts(conv, norm))
-        weight, bias = folded.weight, folded.bias
         target, m = conv.places(*given)
-        if conv.kernel.ndim == 2:  # one voxel alone
-            assert weight.dtype == torch.float32
-        else:
-            assert weight.dtype == torch.bfloat16
-            rows = (m.in_rows, m.out_rows, m.splits, len(target))
-            want = reference.conv_fused(given[0].feats, weight, bias, None, *rows, False)
+        if m is not None:
+            _, (panels, cout, bias) = fused._packed(conv, norm)
+            # What visits one voxel alone stays as it is.
+            assert panels.dtype == (torch.float32 if conv.kernel.ndim == 2 else torch.bfloat16)
+            rows = (m.in_rows, m.out_rows, m.splits, len(target), False)
+            want = reference.conv_fused(given[0].feats, panels, cout, bias, None, *rows)
             torch.testing.assert_close(got.feats, want)
         exact = plainly(conv, norm, *given, relu=False)
         assert (got.feats - exact).norm() < 0.01 * exact.norm()
@@ -139,9 +138,11 @@ def test_bfloat16_in_any_shape(cin, cout, make_coords, device):
     coords = make_coords(1500, 6)
     m = reference.kernel_map(coords, coords, (3, 3, 3), 1)
     feats, weight = torch.randn(len(coords), cin), (torch.randn(27, cin, cout) / (27 * cin) ** 0.5).bfloat16()
-    terms = (torch.randn(cout), torch.randn(len(coords), cout), *m, len(coords), True)
-    got = ops.conv_fused(feats, weight, *terms)
-    torch.testing.assert_close(got, reference.conv_fused(feats, weight, *terms), rtol=2e-5, atol=2e-5)
+    terms = (cout, torch.randn(cout), torch.randn(len(coords), cout), *m, len(coords), True)
+    panels = reference.pack(weight)
+    assert torch.equal(reference.unpack(panels, cin, cout), weight)
+    got = ops.conv_fused(feats, panels, *terms)
+    torch.testing.assert_close(got, reference.conv_fused(feats, panels, *terms), rtol=2e-5, atol=2e-5)
 
 
 def test_bfloat16_is_refused_where_it_is_not_multiplied(monkeypatch):

@@ -15,7 +15,6 @@ from tsp3d.sparse import backend_status, ops, reference
 NAMES = sorted(ops.SCHEMAS)
 DIFFERENTIABLE = {
     "conv": (0, 1),
-    "conv_fused": (0, 1, 2, 3),
     "conv_weight_grad": (0, 1),
     "sum_pool": (0,),
     "max_pool": (0,),
@@ -144,7 +143,9 @@ def test_gradients_numerically(name, samples, device):
         assert torch.autograd.gradcheck(function, free, fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["attention", "spatial_attention", "linear", "attention_layer", "conv_int8"])
+@pytest.mark.parametrize(
+    "name", ["attention", "spatial_attention", "linear", "attention_layer", "conv_fused", "conv_int8"]
+)
 def test_operators_of_inference_say_that_they_have_no_gradient(name, samples, device):
     first, *rest = move(samples[name][0], device)
     with pytest.raises(RuntimeError, match="for inference"):
@@ -258,6 +259,9 @@ def test_lower_instruction_sets(isa):
         "for cin, cout in ((1, 1), (6, 64), (33, 50)):\n"
         "    f, w, g = torch.randn(len(c), cin), torch.randn(27, cin, cout) / 30, torch.randn(len(c), cout)\n"
         "    torch.testing.assert_close(ops.conv(f, w, *m, len(c)), R.conv(f, w, *m, len(c)), rtol=2e-5, atol=2e-5)\n"
+        "    rest = (cout, torch.ones(cout), None, *m, len(c), True)\n"
+        "    want = R.conv_fused(f, R.pack(w), *rest)\n"
+        "    torch.testing.assert_close(ops.conv_fused(f, R.pack(w), *rest), want, rtol=2e-5, atol=2e-5)\n"
         "    want = R.conv_weight_grad(f, g, *m)\n"
         "    torch.testing.assert_close(ops.conv_weight_grad(f, g, *m), want, rtol=1e-4, atol=1e-4)\n"
         "    rest = (Q.pack(w)[0], torch.ones(cout), 0.02, 117, None, None, *m, len(c), False)\n"

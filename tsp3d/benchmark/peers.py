@@ -79,18 +79,22 @@ class Peer(ABC):
         return nullcontext()
 
 
+def _kind(weight: Tensor) -> str:
+    return "map3" if len(weight) == 27 else "map2"
+
+
 class _OwnLayer(Layer):
-    def __init__(self, weight: Tensor, convolve: Callable[[SparseTensor, Tensor, str], SparseTensor]):
-        self.parameter = nn.Parameter(weight.clone())
-        self.kind = "map3" if len(weight) == 27 else "map2"
-        self.convolve = convolve
+    def __init__(self, weight: Tensor):
+        _, cin, cout = weight.shape
+        self.module = snn.Conv3d(cin, cout, *KERNELS[_kind(weight)])
+        self.module.kernel = self.parameter = nn.Parameter(weight.clone())
 
     def __call__(self, x: SparseTensor) -> SparseTensor:
-        return self.convolve(x, self.parameter, self.kind)
+        return self.module(x)
 
 
 class Ours(Peer):
-    """This package, through the functions that its layers call."""
+    """This package, through its layers."""
 
     name = "tsp3d"
 
@@ -104,11 +108,7 @@ class Ours(Peer):
         return SparseTensor.over(feats, CoordinateSet(coords))
 
     def layer(self, weight: Tensor, level: int) -> Layer:
-        return _OwnLayer(weight, self._convolve)
-
-    def _convolve(self, x: SparseTensor, weight: Tensor, kind: str) -> SparseTensor:
-        target, kernel_map = x.coordinate_set.conv_map(*KERNELS[kind])
-        return SparseTensor.over(snn.convolve(x.feats, weight, kernel_map, len(target)), target)
+        return _OwnLayer(weight)
 
     def feats(self, x: SparseTensor) -> Tensor:
         return x.feats
@@ -140,6 +140,15 @@ class _PlainConvolution(torch.autograd.Function):
         return grad_feats, reference.conv_weight_grad(feats, grad, ins, outs, splits), None, None, None, None
 
 
+class _PlainLayer(Layer):
+    def __init__(self, weight: Tensor, convolve: Callable[[SparseTensor, Tensor, str], SparseTensor]):
+        self.parameter = nn.Parameter(weight.clone())
+        self.kind, self.convolve = _kind(weight), convolve
+
+    def __call__(self, x: SparseTensor) -> SparseTensor:
+        return self.convolve(x, self.parameter, self.kind)
+
+
 class Reference(Ours):
     """Plain PyTorch: maps by sort and search, convolution by gather, matrix product and index_add on ready maps."""
 
@@ -166,6 +175,9 @@ class Reference(Ours):
                 target = CoordinateSet(reference.unique_coords(source.coords, step)[0], step, source.batch_size)
             known[kind] = target, reference.kernel_map(source.coords, target.coords, size, source.stride)
         return known[kind]
+
+    def layer(self, weight: Tensor, level: int) -> Layer:
+        return _PlainLayer(weight, self._convolve)
 
     def _convolve(self, x: SparseTensor, weight: Tensor, kind: str) -> SparseTensor:
         target, maps = self._map(x.coordinate_set, kind)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.sparse.linear import layers_of, linear, native
+from tsp3d.sparse.kept import native
+from tsp3d.sparse.linear import layers_of, linear
 
 from .config import FusionConfig
 from .ragged import RaggedAttention, RaggedPlan

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
-from tsp3d.sparse.linear import attention_layer, layers_of, linear, native, packed
+from tsp3d.sparse.kept import native
+from tsp3d.sparse.linear import attention_layer, layers_of, linear, packed
 
 from .ragged import RaggedAttention, RaggedPlan
 

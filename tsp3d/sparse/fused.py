@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.sparse import backends, ops
-from tsp3d.sparse.linear import inferring
+from tsp3d.sparse import backends, ops, reference_int8
+from tsp3d.sparse.kept import countable, inferring, kept
 from tsp3d.sparse.nn import BatchNorm, Convolution, convolve
-from tsp3d.sparse.reference_int8 import pack, step_and_zero
+from tsp3d.sparse.reference import pack
+from tsp3d.sparse.reference_int8 import step_and_zero
 from tsp3d.sparse.tensor import SparseTensor
-
-
-@dataclass(frozen=True)
-class _Folded:
-    versions: tuple
-    """The state of what was folded."""
-    weight: Tensor
-    """Like ``conv.kernel``, or packed int8."""
-    bias: Tensor
-    """(Cout,)"""
-    quantised: tuple[Tensor, float, int] | None = None
-    """With int8: what sums are multiplied by (Cout,), and step and zero of the features."""
-
-
-_FOLDED: WeakKeyDictionary[Convolution, _Folded] = WeakKeyDictionary()
 
 
 def conv_norm(
@@ -51,17 +36,16 @@ def conv_norm(
         feats = out.feats if residual is None else out.feats + residual
         return out.replace(feats.relu() if relu else feats)
     conv.check(x)
-    folded = _folded(conv, norm, parts)
-    weight, bias = folded.weight, folded.bias
     target, m = conv.places(x, *like)
-    weight = weight[None] if m is not None and weight.ndim == 2 else weight
     if m is not None and not x.feats.is_cuda:
-        args = (bias, residual, m.in_rows, m.out_rows, m.splits, target.rows, relu)
-        if folded.quantised is not None:
-            return SparseTensor.over(ops.conv_int8(x.feats, weight, *folded.quantised, *args), target)
-        return SparseTensor.over(ops.conv_fused(x.feats, weight, *args), target)
+        kind = (conv.inference_dtype, conv.inference_range)
+        operator, weight = kept(conv, parts, lambda: _packed(conv, norm), kind)
+        return SparseTensor.over(
+            operator(x.feats, *weight, residual, m.in_rows, m.out_rows, m.splits, target.rows, relu), target
+        )
+    weight, bias = kept(conv, parts, lambda: _folded(conv, norm))
     if m is not None:  # on CUDA the tuned kernels, which leave the rest to a pass of its own
-        feats = convolve(x.feats, weight, m, target.rows).add_(bias)
+        feats = convolve(x.feats, weight if weight.ndim == 3 else weight[None], m, target.rows).add_(bias)
     else:
         feats = F.linear(x.feats, weight.T, bias)
     feats = feats if residual is None else feats.add_(residual)
@@ -106,7 +90,7 @@ def multiplies_bf16() -> bool:
     one = torch.ones(1, 1, 1)
     row = torch.zeros(1, dtype=torch.int32)
     try:
-        ops.conv_fused(one[0], one.bfloat16(), None, None, row, row, torch.tensor([0, 1]), 1, False)
+        ops.conv_fused(one[0], pack(one.bfloat16()), 1, None, None, row, row, torch.tensor([0, 1]), 1, False)
     except RuntimeError:
         return False
     return True
@@ -124,26 +108,27 @@ def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor, parts: li
         or backends.peer is not None
         or conv._forward_hooks
         or norm._forward_hooks
-        or any(part.is_inference() or part.dtype != x.dtype for part in parts)
+        or not countable(parts)
+        or any(part.dtype != x.dtype for part in parts)
     )
 
 
-@torch.inference_mode(False)
-@torch.no_grad()
-def _folded(conv: Convolution, norm: BatchNorm, parts: list[Tensor]) -> _Folded:
-    reduced = conv.inference_dtype if conv.kernel.dtype == torch.float32 and conv.kernel.device.type == "cpu" else None
-    between = conv.inference_range if reduced == torch.int8 else None
-    versions = (reduced, between, *((part.data_ptr(), part._version) for part in parts))
-    found = _FOLDED.get(conv)
-    if found is None or found.versions != versions:
-        scale, shift = norm.scale_and_shift()
-        weight, quantised = conv.kernel * scale, None
-        bias = shift if conv.bias is None else shift + conv.bias[0] * scale
-        if between is not None:
-            step, zero = step_and_zero(*between)
-            weight, steps = pack(weight)
-            quantised = (steps * step, step, zero)
-        elif reduced is not None and weight.ndim == 3:  # what visits one voxel alone is torch's own product
-            weight = weight.to(reduced)
-        found = _FOLDED[conv] = _Folded(versions, weight, bias, quantised)
-    return found
+def _folded(conv: Convolution, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """The weight, like ``conv.kernel``, and the bias (Cout,) of both."""
+    scale, shift = norm.scale_and_shift()
+    return conv.kernel * scale, shift if conv.bias is None else shift + conv.bias[0] * scale
+
+
+def _packed(conv: Convolution, norm: BatchNorm) -> tuple[Callable[..., Tensor], tuple]:
+    """The operator that convolves, and its arguments from weight to bias."""
+    weight, bias = _folded(conv, norm)
+    reduced = conv.inference_dtype if weight.dtype == torch.float32 else None
+    if reduced == torch.int8 and conv.inference_range is not None:
+        step, zero = step_and_zero(*conv.inference_range)
+        levels, steps = reference_int8.pack(weight)
+        return ops.conv_int8, (levels, steps * step, step, zero, bias)
+    if weight.ndim == 2:
+        weight = weight[None]
+    elif reduced == torch.bfloat16:
+        weight = weight.to(reduced)
+    return ops.conv_fused, (pack(weight), conv.cout, bias)

@@ -9,34 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeGuard
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
+from tsp3d.sparse.kept import countable, kept, native
+from tsp3d.sparse.reference import PANEL
 
-PANEL = 32
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {"none": None, "relu": F.relu, "gelu": F.gelu}
 _CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
-_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Layer]]] = WeakKeyDictionary()
-"""Per module the state of the weights that layers were made of, and the layers."""
-
-
-def inferring(x: Tensor) -> bool:
-    """Whether nothing is learnt from x, traced or cast: what is fixed may be worked out once, steps put together."""
-    return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch.is_autocast_enabled(x.device.type)
-        or x.dtype not in (torch.float32, torch.float64)
-    )
-
-
-def native(x: Tensor) -> bool:
-    """Whether operators for inference serve, which there are on the CPU alone."""
-    return x.is_cpu and inferring(x)
 
 
 @dataclass(frozen=True)
@@ -126,22 +109,9 @@ def layers_of(
     At inference they are packed once and kept with the module, until one of the weights that they are made of changes,
     or another kind is asked for.
     """
-    state = _state(weights, kind) if native(x) else None
-    if state is None:
+    if not (native(x) and countable(weights)):
         return [partial(F.linear, weight=weight, bias=bias) for weight, bias in make()]
-    found = _KEPT.get(module)
-    if found is None or found[0] != state:
-        with torch.inference_mode(False), torch.no_grad():
-            found = _KEPT[module] = (state, [Packed.of(*pair) for pair in make()])
-    return found[1]
-
-
-def _state(weights: list[Tensor], kind: object) -> tuple | None:
-    """What changes with the weights; None for those made in inference mode, which do not count their changes."""
-    try:
-        return (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
-    except RuntimeError:
-        return None
+    return kept(module, weights, lambda: [Packed.of(*pair) for pair in make()], kind)
 
 
 def linear(

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.sparse import backends, ops, planned
+from tsp3d.sparse import backends, ops, planned, reference
 from tsp3d.sparse.coords import CoordinateSet
+from tsp3d.sparse.kept import countable, kept, native
 from tsp3d.sparse.kernel_map import KernelMap, Region, triple
 from tsp3d.sparse.tensor import SparseTensor
 
@@ -57,10 +58,22 @@ class Convolution(nn.Module):
         if kernel_map is None:
             return x.replace(F.linear(x.feats, self.kernel.T, None if self.bias is None else self.bias[0]))
         weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
+        if self._keeps(x.feats):
+            m, panels = kernel_map, kept(self, [self.kernel], lambda: reference.pack(weight))
+            bias = None if self.bias is None else self.bias[0]
+            args = (bias, None, m.in_rows, m.out_rows, m.splits, target.rows, False)
+            return SparseTensor.over(ops.conv_fused(x.feats, panels, self.cout, *args), target)
         step = min(x.stride, target.stride) * self.dilation
         region = Region(x.coords, target.coords, self.kernel_size, step, self.transposed)
         feats = convolve(x.feats, weight, kernel_map, target.rows, region)
         return SparseTensor.over(feats if self.bias is None else feats + self.bias.to(feats.dtype), target)
+
+    def _keeps(self, feats: Tensor) -> bool:
+        """Whether the weight is packed once, for the operator of inference."""
+        parts = [self.kernel] if self.bias is None else [self.kernel, self.bias]
+        same = all(part.dtype == feats.dtype for part in parts)
+        others = backends.peer is not None or planned.serves(feats)
+        return same and native(feats) and not others and countable(parts)
 
     def check(self, x: SparseTensor) -> None:
         """ValueError where x has another number of channels."""

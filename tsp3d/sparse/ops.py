@@ -33,7 +33,8 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
     ),
     "conv": (f"(Tensor feats, Tensor weight, {_MAP}, SymInt num_out) -> Tensor", reference.conv),
     "conv_fused": (
-        f"(Tensor feats, Tensor weight, Tensor? bias, Tensor? residual, {_MAP}, SymInt num_out, bool relu) -> Tensor",
+        "(Tensor feats, Tensor panels, SymInt channels, Tensor? bias, Tensor? residual, "
+        f"{_MAP}, SymInt num_out, bool relu) -> Tensor",
         reference.conv_fused,
     ),
     "conv_int8": (
@@ -90,8 +91,8 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
 _LIBRARY = torch.library.Library("tsp3d", "DEF")
 ON_REFERENCE: set[str] = set()  # operators that plain PyTorch serves on the CPU
 ON_REFERENCE_CUDA: set[str] = set()  # and on CUDA, but for…
-# …what needs no kernels there: torch's own products and sorts are good, and int8 is for the CPU.
-CPU_ALONE = {"attention_layer", "conv_int8", "linear", "top_mask"}
+# …what needs no kernels there: torch's own products and sorts and the tuned convolutions are good, int8 is the CPU's.
+CPU_ALONE = {"attention_layer", "conv_fused", "conv_int8", "linear", "top_mask"}
 for _name, (_schema, _function) in SCHEMAS.items():
     _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
     for _device, _served in (("CPU", ON_REFERENCE), ("CUDA", ON_REFERENCE_CUDA)):
@@ -208,8 +209,8 @@ def _(feats, weight, in_rows, out_rows, splits, num_out):
 
 
 @torch.library.register_fake("tsp3d::conv_fused", lib=_LIBRARY)
-def _(feats, weight, bias, residual, in_rows, out_rows, splits, num_out, relu):
-    return feats.new_empty(num_out, weight.shape[2])
+def _(feats, panels, channels, bias, residual, in_rows, out_rows, splits, num_out, relu):
+    return feats.new_empty(num_out, channels)
 
 
 @torch.library.register_fake("tsp3d::conv_int8", lib=_LIBRARY)
@@ -322,24 +323,6 @@ def _conv_backward(ctx, grad):
     return grad_feats, grad_weight, None, None, None, None
 
 
-def _conv_fused_setup(ctx, inputs, output):
-    feats, weight, bias, residual, in_rows, out_rows, splits, _, relu = inputs
-    ctx.relu, ctx.has = relu, (bias is not None, residual is not None)
-    ctx.save_for_backward(feats, weight, in_rows, out_rows, splits, *([output] if relu else []))
-
-
-def _conv_fused_backward(ctx, grad):
-    feats, weight, in_rows, out_rows, splits, *output = ctx.saved_tensors
-    grad = grad * (output[0] > 0) if ctx.relu else grad
-    grad_feats = grad_weight = None
-    if ctx.needs_input_grad[0]:
-        grad_feats = conv(grad, weight.transpose(1, 2), out_rows, in_rows, splits, feats.shape[0])
-    if ctx.needs_input_grad[1]:
-        grad_weight = conv_weight_grad(feats, grad, in_rows, out_rows, splits)
-    terms = (grad.sum(0) if ctx.has[0] else None, grad if ctx.has[1] else None)
-    return grad_feats, grad_weight, *terms, None, None, None, None, None
-
-
 def _weight_grad_setup(ctx, inputs, output):
     ctx.save_for_backward(*inputs)
 
@@ -432,8 +415,12 @@ def _layer_backward(ctx, grad):
     raise RuntimeError("this layer is for inference; learn through torch's")
 
 
+def _conv_fused_backward(ctx, grad):
+    raise RuntimeError("this convolution is for inference; learn through conv")
+
+
 def _conv_int8_backward(ctx, grad):
-    raise RuntimeError("this convolution in int8 is for inference; learn in float32, with conv_fused")
+    raise RuntimeError("this convolution in int8 is for inference; learn in float32, through conv")
 
 
 def _max_pool_grad_setup(ctx, inputs, output):
@@ -453,7 +440,7 @@ _GRADIENTS = {
     "linear": (_layer_backward, _no_setup),
     "attention_layer": (_layer_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
-    "conv_fused": (_conv_fused_backward, _conv_fused_setup),
+    "conv_fused": (_conv_fused_backward, _no_setup),
     "conv_int8": (_conv_int8_backward, _no_setup),
     "conv_weight_grad": (_weight_grad_backward, _weight_grad_setup),
     "sum_pool": (_sum_pool_backward, _sum_pool_setup),

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 INT64_MAX = 2**63 - 1
 
@@ -204,9 +205,27 @@ def conv(feats: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, split
     return out
 
 
+PANEL = 32
+"""Output channels of a panel of a packed weight."""
+
+
+def pack(weight: Tensor) -> Tensor:
+    """Weight (K, Cin, Cout) -> panels (K, P, ceil(Cin / D), 32, D): P = ceil(Cout / 32) times 32 output channels,
+    the last ones filled up with zeros, D input channels side by side: 2 of bfloat16, else 1."""
+    depth = 2 if weight.dtype == torch.bfloat16 else 1
+    panels = F.pad(weight, (0, -weight.shape[2] % PANEL, 0, -weight.shape[1] % depth))
+    return panels.unflatten(2, (-1, PANEL)).unflatten(1, (-1, depth)).permute(0, 3, 1, 4, 2).contiguous()
+
+
+def unpack(panels: Tensor, cin: int, cout: int) -> Tensor:
+    """Panels -> weight (K, Cin, Cout)."""
+    return panels.permute(0, 2, 4, 1, 3).flatten(3, 4).flatten(1, 2)[:, :cin, :cout]
+
+
 def conv_fused(
     feats: Tensor,
-    weight: Tensor,
+    panels: Tensor,
+    channels: int,
     bias: Tensor | None,
     residual: Tensor | None,
     in_rows: Tensor,
@@ -217,8 +236,10 @@ def conv_fused(
 ) -> Tensor:
     """(num_out, Cout): :func:`conv` plus bias (Cout,) plus residual (num_out, Cout), then ReLU where asked.
 
-    Features are rounded to the weight's dtype where that is another one (bfloat16); sums are in the features' own.
+    panels: the weight as :func:`pack` gives it; channels: Cout. Features are rounded to bfloat16 where panels are; sums
+    are in the features' own dtype.
     """
+    weight = unpack(panels, feats.shape[1], channels)
     if weight.dtype != feats.dtype:
         feats, weight = feats.to(weight.dtype).to(feats.dtype), weight.to(feats.dtype)
     return finish(conv(feats, weight, in_rows, out_rows, splits, num_out), bias, residual, relu)

@@ -1,0 +1,57 @@
+"""What is made of weights at inference, kept for as long as they do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+def inferring(x: Tensor) -> bool:
+    """Whether nothing is learnt from x, traced or cast: what is fixed may be worked out once, steps put together."""
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.is_autocast_enabled(x.device.type)
+        or x.dtype not in (torch.float32, torch.float64)
+    )
+
+
+def native(x: Tensor) -> bool:
+    """Whether operators for inference serve, which there are on the CPU alone."""
+    return x.is_cpu and inferring(x)
+
+
+def countable(weights: Sequence[Tensor]) -> bool:
+    """Whether the weights count their changes; those made in inference mode do not."""
+    return not any(weight.is_inference() for weight in weights)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    state: tuple
+    weights: list[Tensor]
+    """Held, so that no other weight comes to lie where one of them was."""
+    made: Any
+
+
+_KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
+
+
+def kept(module: nn.Module, weights: Sequence[Tensor], make: Callable[[], T], kind: object = None) -> T:
+    """What ``make`` gives, made once for a module, and again where its weights changed or another kind is asked for.
+
+    weights: all that it is made of, :func:`countable`. What is written through ``weight.data`` is not seen.
+    """
+    state = (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
+    found = _KEPT.get(module)
+    if found is None or found.state != state:
+        with torch.inference_mode(False), torch.no_grad():
+            found = _KEPT[module] = _Kept(state, [weight.detach() for weight in weights], make())
+    return found.made
