@@ -111,7 +111,8 @@ class PseudoLabels(BornAgain):
 
     @staticmethod
     def _elsewhere(batch: GroundingBatch, shares: list[Tensor]) -> list[Tensor]:
-        """For each sentence the shares of one of the next scene, over as many objects as there are here."""
+        """For each sentence what is said of one of the next scene: of as many objects as there are here, with its share
+        for the object of its number."""
         donor, scene = other_scenes(batch).tolist(), batch.text_scene.tolist()
         result = []
         for q, own in enumerate(shares):
@@ -120,7 +121,9 @@ class PseudoLabels(BornAgain):
                 result.append(own[:0])
                 continue
             given = shares[there[q % len(there)]]
-            result.append(torch.eye(len(own))[int(given.argmax()) % len(own)] if len(own) else own)
+            result.append(torch.zeros_like(own))
+            if len(own):
+                result[q][int(given.argmax()) % len(own)] = given.max()
         return result
 
 
