@@ -120,7 +120,9 @@ def test_folder_with_pictures_and_a_broken_scan(infer, scans, tmp_path, capsys):
 )
 def test_user_errors_take_one_line(infer, scans, capsys, arguments: list[str], message: str):
     assert run(infer, *(argument.format(a=scans / "a.npy") for argument in arguments)) == 1
-    errors = [line for line in capsys.readouterr().err.splitlines() if line]
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line]
+    assert captured.out == ""  # said before the work, not after
     assert len(errors) == 1 and errors[0].startswith("error: ") and message in errors[0]
 
 

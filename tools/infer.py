@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 
 import tsp3d
 from tsp3d.distill.two_streams import TwoStreams
+from tsp3d.io.write import check_writable
 from tsp3d.results import document, print_table, unique_prefixes, write_json, write_pictures
 
 
@@ -64,6 +65,8 @@ def main(options: Options) -> int:
         if not options.text:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
         paths = tsp3d.find_scans(options.scan)
+        if options.json and options.json != "-":
+            check_writable(options.json)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision)
         if options.two_streams:
             both = TwoStreams.from_pretrained(grounder.network, options.model, options.two_streams)  # type: ignore[arg-type]

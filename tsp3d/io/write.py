@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tsp3d import files
@@ -31,3 +31,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text through :func:`replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Try a place before the work that is for it. Raises UserError as :func:`replacing`; nothing is left there."""
+    with suppress(_Tried), replacing(path) as temporary:
+        temporary.touch()
+        raise _Tried
+
+
+class _Tried(Exception):
+    pass
