@@ -16,13 +16,11 @@ from torch import Tensor
 from tsp3d.distill.born_again import BornAgain, BornAgainConfig
 from tsp3d.distill.coarse_match import sentence_classes
 from tsp3d.distill.controls import other_scenes
-from tsp3d.distill.matching import Taught
 from tsp3d.synth.types import CLASSES
 
 if TYPE_CHECKING:
     from tsp3d.data.collate import GroundingBatch
     from tsp3d.models.net import GroundingNet
-    from tsp3d.models.supervision import TrainingOutputs
 
 MARGIN = 0.05  # m around an object's box: a voxel's centre may lie outside of what it covers
 
@@ -49,20 +47,10 @@ class PseudoLabels(BornAgain):
     unlabelled = True
 
     def forward(self, net: GroundingNet, batch: GroundingBatch) -> dict[str, Tensor]:
-        """As every method's, on the batch with the teacher's labels."""
-        return super().forward(net, self.label(batch))
-
-    def teach(self, batch: GroundingBatch, outputs: TrainingOutputs) -> Taught | None:
-        """What the teacher says of all sentences, where that has a weight."""
-        return super().teach(batch, outputs) if self.config.weight > 0 or self.config.box_weight > 0 else None
-
-    def shuffle(self, taught: Taught | None, batch: GroundingBatch) -> Taught | None:
-        """The answers to sentences of another scene."""
-        return super().shuffle(taught, batch) if taught is not None else None
-
-    def losses(self, batch: GroundingBatch, outputs: TrainingOutputs, taught: Taught | None) -> dict[str, Tensor]:
-        """Losses "score" and "box", those that have a weight."""
-        return super().losses(batch, outputs, taught) if taught is not None else {}
+        """The student's losses on the batch with the teacher's labels, and those of born-again that have a weight."""
+        batch = self.label(batch)
+        weighted = self.config.weight > 0 or self.config.box_weight > 0
+        return super().forward(net, batch) if weighted else net.losses(batch)
 
     def label(self, batch: GroundingBatch) -> GroundingBatch:
         """The batch with a target for each sentence that had no label, without those that remain without one.

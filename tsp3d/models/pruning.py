@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tsp3d import sparse
 from tsp3d.sparse import SparseTensor, ops
+from tsp3d.sparse.tensor import summable
 
 
 def inference_mask(probability: Tensor, offsets: Tensor, threshold: float, keep_min: int, keep_max: int) -> Tensor:
@@ -18,8 +19,7 @@ def inference_mask(probability: Tensor, offsets: Tensor, threshold: float, keep_
 
 def top_mask(scores: Tensor, offsets: Tensor, keep: int) -> Tensor:
     """The ``keep`` best voxels of a sentence, of equal ones the first; scores (N,), offsets (Q + 1,) -> (N,) bool."""
-    wide = scores if scores.dtype == torch.float64 else scores.float()  # autocast makes half precision
-    return ops.top_mask(wide, offsets, keep)
+    return ops.top_mask(summable(scores), offsets, keep)  # autocast makes half precision
 
 
 def scattered_scores(x: SparseTensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tsp3d.sparse import ops
 from tsp3d.sparse.coords import CoordinateSet
-from tsp3d.sparse.tensor import SparseTensor, gather_unique
+from tsp3d.sparse.tensor import SparseTensor, gather_unique, summable
 
 MAX_COORDINATE = 2**30  # leaves int32 room for kernel offsets
 
@@ -51,7 +51,7 @@ def voxelize(
 def segment_mean(feats: Tensor, row: Tensor, size: int) -> Tensor:
     """Mean of the feats (P, C) that go to each row; ``row`` (P,) int64 as :func:`voxelize` gives -> (size, C), 0 where
     none go. Half precision is summed in float32."""
-    wide = _wide(feats)
+    wide = summable(feats)
     share = 1.0 / torch.bincount(row, minlength=size).to(wide.dtype)
     return ops.splat(wide, row[:, None], share[row][:, None], size).to(feats.dtype)
 
@@ -85,14 +85,9 @@ def lookup(x: SparseTensor, coords: Tensor) -> Tensor:
     return rows if coords.dtype == torch.int32 else rows.where((coords.int() == coords).all(1), -1)  # none wraps round
 
 
-def _wide(feats: Tensor) -> Tensor:
-    """Half precision as float32, which the operators sum in."""
-    return feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
-
-
 def _weighted(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """(M, C) weighted sums of rows; half precision is summed in float32."""
-    wide = _wide(feats)
+    wide = summable(feats)
     return ops.interpolate(wide, rows, weights.to(wide.dtype)).to(feats.dtype)
 
 
@@ -149,7 +144,7 @@ def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
 def _check_boxes(name: str, boxes: Tensor) -> Tensor:
     if boxes.ndim != 2 or boxes.shape[1] not in (6, 7):
         raise ValueError(f"{name} must be (M, 6) or (M, 7) x, y, z, dx, dy, dz[, yaw], got {tuple(boxes.shape)}")
-    return _wide(boxes.detach()).contiguous()
+    return summable(boxes.detach()).contiguous()
 
 
 def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
@@ -165,4 +160,4 @@ def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     boxes = _check_boxes("boxes", boxes)
     if scores.shape != (boxes.shape[0],):
         raise ValueError(f"scores must be ({boxes.shape[0]},), got {tuple(scores.shape)}")
-    return ops.nms_3d(boxes, _wide(scores.detach()).contiguous(), iou_threshold)
+    return ops.nms_3d(boxes, summable(scores.detach()).contiguous(), iou_threshold)

@@ -14,7 +14,7 @@ from tsp3d.sparse import backends, ops, planned, reference
 from tsp3d.sparse.coords import CoordinateSet
 from tsp3d.sparse.kept import countable, kept, native
 from tsp3d.sparse.kernel_map import KernelMap, Region, triple
-from tsp3d.sparse.tensor import SparseTensor
+from tsp3d.sparse.tensor import SparseTensor, summable
 
 Size = int | tuple[int, int, int]
 Sequential = nn.Sequential
@@ -158,11 +158,6 @@ class ConvTranspose3d(Convolution):
         return target, x.coordinate_set.map_onto(target, self.kernel_size, self.stride)
 
 
-def _wide(feats: Tensor) -> Tensor:
-    """Half precision as float32, which the operators sum in."""
-    return feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
-
-
 class _Pool(nn.Module):
     def __init__(self, kernel_size: Size = 2, stride: int = 2):
         super().__init__()
@@ -177,7 +172,7 @@ class MaxPool3d(_Pool):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
-        feats, best = _wide(x.feats), None
+        feats, best = summable(x.feats), None
         if (peer := _peer(feats, m)) is not None:
             best = peer.max_pool(feats, m, target.rows, Region(x.coords, target.coords, self.kernel_size, x.stride))
         if best is None:
@@ -190,7 +185,7 @@ class AvgPool3d(_Pool):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         target, m = x.coordinate_set.conv_map(self.kernel_size, self.stride)
-        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, target.rows)
+        total = ops.sum_pool(summable(x.feats), m.in_rows, m.out_rows, m.splits, target.rows)
         count = torch.bincount(m.out_rows, minlength=len(target)).clamp_(min=1)
         return SparseTensor.over((total / count[:, None]).to(x.dtype), target)
 
@@ -206,7 +201,7 @@ class GlobalAvgPool3d(nn.Module):
 
     def forward(self, x: SparseTensor) -> Tensor:
         m = _scene_map(x)
-        total = ops.sum_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, x.batch_size)
+        total = ops.sum_pool(summable(x.feats), m.in_rows, m.out_rows, m.splits, x.batch_size)
         return (total / x.counts.clamp(min=1)[:, None]).to(x.dtype)
 
 
@@ -215,7 +210,7 @@ class GlobalMaxPool3d(nn.Module):
 
     def forward(self, x: SparseTensor) -> Tensor:
         m = _scene_map(x)
-        return ops.max_pool(_wide(x.feats), m.in_rows, m.out_rows, m.splits, x.batch_size)[0].to(x.dtype)
+        return ops.max_pool(summable(x.feats), m.in_rows, m.out_rows, m.splits, x.batch_size)[0].to(x.dtype)
 
 
 class BatchNorm(nn.Module):

@@ -149,6 +149,11 @@ def _batch_size(coords: Tensor, batch_size: int | None) -> int:
     return batch_size
 
 
+def summable(feats: Tensor) -> Tensor:
+    """Half precision as float32, which the operators sum in."""
+    return feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
+
+
 def gather_unique(
     feats: Tensor, coords: Tensor, stride: int, batch_size: int | None, reduce: str
 ) -> tuple[SparseTensor, Tensor]:
