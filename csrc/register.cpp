@@ -4,6 +4,7 @@
 #include "attention_layer/op.h"
 #include "common/isa.h"
 #include "linear/op.h"
+#include "mean_mlp/op.h"
 #include "top_mask/op.h"
 #include "register.h"
 
@@ -14,6 +15,7 @@ STABLE_TORCH_LIBRARY_IMPL(tsp3d, CPU, m) {
   m.impl("conv_fused", TORCH_BOX(&tsp3d::conv_fused));
   m.impl("conv_int8", TORCH_BOX(&tsp3d::conv_int8));
   m.impl("linear", TORCH_BOX(&tsp3d::linear));
+  m.impl("mean_mlp", TORCH_BOX(&tsp3d::mean_mlp));
   m.impl("top_mask", TORCH_BOX(&tsp3d::top_mask));
 }
 

@@ -15,6 +15,13 @@ LinearRows<T> linear_rows() {
   return TSP3D_FOR_ISA(rows_of<T>);
 }
 
+template <class T>
+AddToGroups<T> add_to_groups() {
+  return TSP3D_FOR_ISA(add_to_groups<T>);
+}
+
+template AddToGroups<float> add_to_groups<float>();
+template AddToGroups<double> add_to_groups<double>();
 template LinearRows<float> linear_rows<float>();
 template LinearRows<double> linear_rows<double>();
 

@@ -29,6 +29,13 @@ using LinearRows = void (*)(const Linear<T>& layer, const T* x, T* out, int64_t 
 template <class T>
 LinearRows<T> linear_rows();
 
+// Each of `count` rows of `channels` numbers to the sums of its group.
+template <class T>
+using AddToGroups = void (*)(const T* rows, int64_t count, int64_t channels, const int64_t* groups, T* sums);
+
+template <class T>
+AddToGroups<T> add_to_groups();
+
 template <class T>
 void run(const Linear<T>& layer, const T* x, T* out, int64_t rows) {
   const LinearRows<T> some = linear_rows<T>();

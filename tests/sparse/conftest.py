@@ -139,6 +139,10 @@ def _samples() -> Samples:
         samples.setdefault("spatial_attention", []).append((k, k.flip(0), v, randn(len(k), 2, 6), xyz, splits[1]))
     samples["attention"].append((q.mT, k.mT, v.mT, *splits, 3.0))  # one head, not contiguous
     samples["linear"] = _linear_samples(randn)
+    for rows, cin, hidden, cout, size in ((400, 7, 32, 32, 30), (61, 9, 40, 5, 90), (0, 3, 2, 4, 3)):
+        panels = [(p.panels, p.channels) for p in (_pack(randn, cin, hidden), _pack(randn, hidden, cout))]
+        row = torch.randint(-1, size + 1, (rows,), generator=generator)  # -1 and size are no group
+        samples.setdefault("mean_mlp", []).append((randn(rows, cin), *panels[0], *panels[1], row, size))
     samples["attention_layer"] = _layer_samples(randn)
     splits = torch.tensor([0, 60, 60, 67, 99])
     strange = torch.tensor([1.0, torch.nan, torch.inf, -torch.inf, -torch.nan, torch.inf]).repeat(17)[:99]

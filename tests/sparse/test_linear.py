@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.sparse.linear import Packed, layers_of, linear
+from tsp3d import sparse
+from tsp3d.sparse.linear import Packed, layers_of, linear, mean_mlp
 
 
 @pytest.fixture
@@ -73,3 +74,18 @@ def test_dropout_falls_between_layer_and_residual(layer: nn.Linear) -> None:
         torch.testing.assert_close(update[~dropped], 2 * layer(x)[~dropped], rtol=1e-5, atol=1e-5)
         drop.eval()
         torch.testing.assert_close(linear(x, layer, dropout=drop, residual=like), like + layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_mean_of_an_mlp_is_the_same_learnt_and_not() -> None:
+    torch.manual_seed(0)
+    mlp = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, 24), nn.ReLU())
+    x, row = torch.randn(500, 7), torch.randint(0, 60, (500,)) // 2 * 2  # odd groups have no row
+    learnt = mean_mlp(mlp, x, row, 60)
+    assert learnt.requires_grad
+    torch.testing.assert_close(learnt, sparse.segment_mean(mlp(x), row, 60))
+    with torch.inference_mode():
+        torch.testing.assert_close(mean_mlp(mlp, x, row, 60), learnt.detach(), rtol=1e-5, atol=1e-6)
+        mlp[2].bias.add_(1)  # weights that changed are seen
+        torch.testing.assert_close(
+            mean_mlp(mlp, x, row, 60), sparse.segment_mean(mlp(x), row, 60), rtol=1e-5, atol=1e-6
+        )

@@ -144,7 +144,7 @@ def test_gradients_numerically(name, samples, device):
 
 
 @pytest.mark.parametrize(
-    "name", ["attention", "spatial_attention", "linear", "attention_layer", "conv_fused", "conv_int8"]
+    "name", ["attention", "spatial_attention", "linear", "mean_mlp", "attention_layer", "conv_fused", "conv_int8"]
 )
 def test_operators_of_inference_say_that_they_have_no_gradient(name, samples, device):
     first, *rest = move(samples[name][0], device)
@@ -163,7 +163,7 @@ def test_same_bits_in_every_run_on_cuda(name, samples):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_same_bits_on_any_number_of_threads(name, samples):
-    if name in ("linear", "attention_layer"):
+    if name in ("linear", "mean_mlp", "attention_layer"):
         need_compiled(name, "cpu")  # torch's own matrix product has other bits
     before = torch.get_num_threads()
     try:

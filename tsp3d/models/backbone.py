@@ -9,6 +9,7 @@ from tsp3d import sparse
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import ConvNorm, conv_norm
+from tsp3d.sparse.linear import mean_mlp
 
 from .config import BackboneConfig
 
@@ -92,8 +93,8 @@ class InputSkip(nn.Module):
         update = self.mlp(torch.cat([color, xyz[:, 2:], (xyz - center) / side], 1))
         if self.points is not None:
             xyz, color = voxels.feats[:, :3], voxels.feats[:, 3:6]
-            each = self.points(torch.cat([color, xyz[:, 2:], (xyz - center[row]) * (4 / side)], 1))
-            update = update + self.pooled(sparse.segment_mean(each, row, len(center)))
+            each = torch.cat([color, xyz[:, 2:], (xyz - center[row]) * (4 / side)], 1)
+            update = update + self.pooled(mean_mlp(self.points, each, row, len(center)))
         return level.replace(level.feats + update)
 
 

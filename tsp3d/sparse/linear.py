@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import ops
+from tsp3d.sparse.functional import segment_mean
 from tsp3d.sparse.kept import countable, kept, native
 from tsp3d.sparse.reference import PANEL
 
@@ -140,3 +141,18 @@ def linear(
     y = y if factor is None else y * factor
     y = y if residual is None else residual + y
     return y if after is None else after(y)
+
+
+def mean_mlp(mlp: nn.Sequential, x: Tensor, row: Tensor, size: int) -> Tensor:
+    """(size, C): mean of ``mlp(x)`` over the rows of each group, zero where it has none.
+
+    mlp: two linear layers, a ReLU after each; x (N, Cin); row (N,) int64 in 0..size - 1, the group of each row. At
+    inference on the CPU what the layers make of a row is added up at once, which for many rows is most of the time.
+    """
+    first, _, second, _ = mlp
+    assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+    weights = [first.weight, first.bias, second.weight, second.bias]
+    if not (native(x) and countable(weights)):
+        return segment_mean(mlp(x), row, size)
+    one, two = kept(mlp, weights, lambda: (Packed.of(*weights[:2]), Packed.of(*weights[2:])))
+    return ops.mean_mlp(x, one.panels, one.channels, two.panels, two.channels, row, size)

@@ -77,6 +77,10 @@ SCHEMAS: dict[str, tuple[str, Callable]] = {
         "Tensor? factor, Tensor? residual, Tensor? after_weight, Tensor? after_bias, float eps) -> Tensor",
         reference_rows.linear,
     ),
+    "mean_mlp": (
+        "(Tensor x, Tensor first, int hidden, Tensor second, SymInt channels, Tensor row, SymInt size) -> Tensor",
+        reference_rows.mean_mlp,
+    ),
     "attention_layer": (
         "(Tensor query, Tensor? value, Tensor? before_weight, Tensor? before_bias, Tensor first, int channels, "
         "Tensor? second, Tensor out, Tensor? xyz, Tensor q_splits, Tensor k_splits, int heads, Tensor? residual, "
@@ -92,7 +96,7 @@ _LIBRARY = torch.library.Library("tsp3d", "DEF")
 ON_REFERENCE: set[str] = set()  # operators that plain PyTorch serves on the CPU
 ON_REFERENCE_CUDA: set[str] = set()  # and on CUDA, but for…
 # …what needs no kernels there: torch's own products and sorts and the tuned convolutions are good, int8 is the CPU's.
-CPU_ALONE = {"attention_layer", "conv_fused", "conv_int8", "linear", "top_mask"}
+CPU_ALONE = {"attention_layer", "conv_fused", "conv_int8", "linear", "mean_mlp", "top_mask"}
 for _name, (_schema, _function) in SCHEMAS.items():
     _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
     for _device, _served in (("CPU", ON_REFERENCE), ("CUDA", ON_REFERENCE_CUDA)):
@@ -130,6 +134,7 @@ splat = _ops.splat
 attention = _ops.attention
 spatial_attention = _ops.spatial_attention
 linear = _ops.linear
+mean_mlp = _ops.mean_mlp
 attention_layer = _ops.attention_layer
 top_mask = _ops.top_mask
 box_iou_3d = _ops.box_iou_3d
@@ -282,6 +287,11 @@ def _(q, k, v, ask, xyz, splits):
 @torch.library.register_fake("tsp3d::linear", lib=_LIBRARY)
 def _(x, before_weight, before_bias, panels, channels, activation, factor, residual, after_weight, after_bias, eps):
     return x.new_empty(x.shape[0], channels)
+
+
+@torch.library.register_fake("tsp3d::mean_mlp", lib=_LIBRARY)
+def _(x, first, hidden, second, channels, row, size):
+    return x.new_empty(size, channels)
 
 
 @torch.library.register_fake("tsp3d::attention_layer", lib=_LIBRARY)
@@ -438,6 +448,7 @@ _GRADIENTS = {
     "attention": (_attention_backward, _no_setup),
     "spatial_attention": (_attention_backward, _no_setup),
     "linear": (_layer_backward, _no_setup),
+    "mean_mlp": (_layer_backward, _no_setup),
     "attention_layer": (_layer_backward, _no_setup),
     "conv": (_conv_backward, _conv_setup),
     "conv_fused": (_conv_fused_backward, _no_setup),

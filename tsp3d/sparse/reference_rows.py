@@ -67,6 +67,22 @@ def linear(
     return y if after_weight is None else F.layer_norm(y, y.shape[1:], after_weight, after_bias, eps)
 
 
+def mean_mlp(
+    x: Tensor, first: Tensor, hidden: int, second: Tensor, channels: int, row: Tensor, size: int
+) -> Tensor:  # fmt: skip
+    """(size, channels): mean of relu(second(relu(first(x)))) over the rows of each group, zero where it has none.
+
+    x (N, Cin); panels of layers of ``hidden`` and of ``channels`` numbers as :func:`linear` has them; row (N,) int64:
+    the group of each row; what lies outside 0..size - 1 belongs to none.
+    """
+    for panels, width in ((first, hidden), (second, channels)):
+        x = linear(x, None, None, panels, width, 1, None, None, None, None, 0.0)
+    within = (row >= 0) & (row < size)
+    x, row = x[within], row[within]
+    count = torch.bincount(row, minlength=size).clamp(min=1)
+    return x.new_zeros(size, channels).index_add(0, row, x) / count[:, None]
+
+
 def attention_layer(
     query: Tensor, value: Tensor | None, before_weight: Tensor | None, before_bias: Tensor | None, first: Tensor,
     channels: int, second: Tensor | None, out: Tensor, xyz: Tensor | None, q_splits: Tensor, k_splits: Tensor,
