@@ -15,7 +15,7 @@ export PYTHON TORCH EXTENSION VENV
 BIN := $(VENV)/bin
 DEMO_STAMP := $(VENV)/.tsp3d-demo
 DEV_STAMP := $(VENV)/.tsp3d-dev
-SOURCES := pyproject.toml setup.py tools/setup_venv.sh $(shell find csrc 2>/dev/null -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+SOURCES := pyproject.toml setup.py tools/setup_venv.sh $(shell find csrc 2>/dev/null -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc')
 
 .PHONY: help setup demo test test-slow lint format types build clean distclean
 
