@@ -1,4 +1,4 @@
-// The operators that a library serves, under the names whose schemas tsp3d/sparse/ops.py defines: the same list for every
+// The operators that a library serves, under the names whose schemas tsp3d/sparse/library.py defines: the same list for every
 // device. register.cpp adds those of the CPU alone.
 #pragma once
 
