@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,17 @@ import pytest
 import torch
 
 import tsp3d
-from tsp3d.io.write import replacing
-from tsp3d.pretrained import INT8, find_weights, pick_device, read_ranges, set_precision, write_ranges
+from tsp3d.io.write import replacing, write_text
+from tsp3d.pretrained import (
+    INT8,
+    WEIGHTS,
+    find_weights,
+    load_network,
+    pick_device,
+    read_ranges,
+    set_precision,
+    write_ranges,
+)
 from tsp3d.request import clean_text
 from tsp3d.results import document, dumps, lengths, runs, scan_to_json, slug, unique_prefixes, write_json
 
@@ -241,6 +252,12 @@ def test_models_and_devices_that_are_not_there(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(tsp3d.UserError, match="weights cannot be loaded|cannot load the weights"):
         tsp3d.Grounder.from_pretrained(tmp_path, device="cpu")
+    for part, content in (("model.safetensors", b""), ("config.json", b"{")):  # errors that are no RuntimeError
+        damaged = shutil.copytree(WEIGHTS / "tsp3d-tiny", tmp_path / f"no {part}")
+        (damaged / part).write_bytes(content)
+        for load in (tsp3d.Grounder.from_pretrained, lambda name, device: load_network(name, torch.device(device))):
+            with pytest.raises(tsp3d.UserError, match="weights cannot be loaded"):
+                load(str(damaged), "cpu")
     with pytest.raises(tsp3d.UserError, match="auto, cpu or cuda"):
         pick_device("gpu")
     with pytest.raises(tsp3d.UserError, match="cuda:99"):
@@ -315,3 +332,14 @@ def test_int8_needs_ranges_of_these_weights(tmp_path):
 def test_bundled_weights_have_their_ranges():
     """They are to be found again (tools/calibrate_int8.py) where the weights change."""
     assert len(read_ranges(find_weights("tsp3d-tiny"))) == 20
+
+
+def test_two_threads_write_one_file_apart(tmp_path):
+    path = tmp_path / ("名" * 83 + ".json")  # as long as a name may be
+    with replacing(path) as mine:
+        writer = threading.Thread(target=write_text, args=(path, "theirs"))
+        writer.start()
+        writer.join()
+        assert path.read_text() == "theirs"
+        mine.write_text("mine")
+    assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1

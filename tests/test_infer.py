@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -116,6 +117,7 @@ def test_folder_with_pictures_and_a_broken_scan(infer, scans, tmp_path, capsys):
         (["{a}", "--text", "x", "--min-score", "7"], "min_score"),
         (["{a}", "--text", "x", "--json", "{a}/r.json"], "r.json"),
         (["{a}", "--text", "x", "--out", "{a}"], "a.npy"),
+        (["{a}", "--text", "x", "--out", "{a}", "--json", "{a}.json"], "a.npy"),
     ],
 )
 def test_user_errors_take_one_line(infer, scans, capsys, arguments: list[str], message: str):
@@ -147,3 +149,21 @@ def test_demo_scan_is_small_and_its_boxes_hold_points():
     for entry in sentences:
         box = np.array(entry["box"])
         assert (np.abs(xyz - box[:3]) <= box[3:] / 2 + 0.001).all(axis=1).sum() > 50, entry["text"]
+
+
+def test_a_file_name_that_is_no_utf8(infer, scans, tmp_path):
+    name = os.fsdecode(b"caf\xe9.npy")
+    (scans / "a.npy").rename(scans / name)
+    assert (
+        run(
+            infer, str(scans / name), "--text", "the middle", "--json", str(tmp_path / "r.json"), "--out", str(tmp_path)
+        )
+        == 0
+    )
+    result = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert result["scan"].endswith("caf\N{REPLACEMENT CHARACTER}.npy") and result["queries"][0]["found"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(infer, scans, monkeypatch):
+    monkeypatch.setattr(MiddleNetwork, "encode", None)
+    assert run(infer, str(scans), "--text", "x", "--out", str(scans / "a.npy")) == 1

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from tsp3d.io import Scan, UserError, load_scan
-from tsp3d.io.errors import one_line
-from tsp3d.pretrained import find_weights, pick_device, set_precision
+from tsp3d.io.errors import printable
+from tsp3d.pretrained import load_network, pick_device
 from tsp3d.request import Options, check_share, check_top_k, clean_text, sentences_of, warn_unless_english
 from tsp3d.results import Box, Grounding, scan_to_json
 from tsp3d.tiling import TILE_M, TiledNetwork
@@ -90,16 +90,7 @@ class Grounder:
             UserError: no such weights, or not usable; or no such device or precision.
         """
         where = pick_device(device)
-        folder = find_weights(os.fspath(name))
-        from tsp3d.models.net import GroundingNet
-
-        try:
-            network = GroundingNet.from_pretrained(folder)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{folder}: the weights cannot be loaded ({one_line(error)}); fetch or save them again"
-            ) from error
-        set_precision(network, precision, where, folder)
+        network = load_network(os.fspath(name), where, precision)
         return cls(network, name=os.fspath(name), device=where)
 
     @property
@@ -230,7 +221,7 @@ class Grounder:
         unit: str,
     ) -> Iterator[ScanResult]:
         for item in scans:
-            source = item.source if isinstance(item, Scan) else os.fspath(item)
+            source = item.source if isinstance(item, Scan) else printable(item)
             try:
                 scan = item if isinstance(item, Scan) else load_scan(item, up=up, unit=unit)
                 yield ScanResult(source, scan, self._ground(self.encode(scan), texts, options))

@@ -69,12 +69,17 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_network(name: str, device: torch.device, precision: str = "float32") -> GroundingNet:
-    """A network by name or folder (:func:`find_weights`), in evaluation mode. Raises UserError where there is none, or
-    no such precision."""
+    """A network by name or folder (:func:`find_weights`), in evaluation mode. Raises UserError where there is none, it
+    is damaged, or there is no such precision."""
     from tsp3d.models.net import GroundingNet
 
     folder = find_weights(name)
-    net = GroundingNet.from_pretrained(folder, device)
+    try:
+        net = GroundingNet.from_pretrained(folder, device)
+    except Exception as error:  # safetensors and yaml have errors of their own
+        raise UserError(
+            f"{folder}: the weights cannot be loaded ({one_line(error)}); fetch or save them again"
+        ) from error
     set_precision(net, precision, device, folder)
     return net
 

@@ -22,6 +22,8 @@ def test_runs_alternate_and_the_first_round_does_not_count():
     times = alternate(work, 3, torch.device("cpu"), now=lambda device: float(next(seconds)))
     assert "".join(order) == "abcbcacababc"
     assert all(timing.runs == (1000.0,) * 3 for timing in times.values())
+    with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
+        alternate(work, 0, torch.device("cpu"))
 
 
 def test_rates_and_exponents():

@@ -157,3 +157,21 @@ def test_parts_of_a_scene_in_their_places_and_colours(tmp_path):
     x = scan.input_frame.to_input(scan.xyz)[:, 0]
     assert (scan.rgb[x < 1, 0] > 150).all() and (scan.rgb[x > 3, 2] > 150).all()
     assert np.ptp(x) == pytest.approx(5.0, abs=0.02)
+
+
+def test_pcd_without_count(room, tmp_path, write_scan):
+    write_scan(tmp_path / "a.pcd", *room)
+    (tmp_path / "b.pcd").write_text((tmp_path / "a.pcd").read_text().replace("COUNT 1 1 1 1\n", ""))
+    first, second = load_scan(tmp_path / "a.pcd"), load_scan(tmp_path / "b.pcd")
+    np.testing.assert_array_equal(first.xyz, second.xyz)
+    assert first.rgb is not None and second.rgb is not None and (first.rgb == second.rgb).all()
+
+
+@pytest.mark.parametrize("header", ["", "x,y,z,nx,ny,nz\n"])
+def test_byte_order_mark_is_no_part_of_a_table(header: str, tmp_path):
+    rows = "\n".join(f"{x},{y},{z},{x},{y},{z}" for x in range(3) for y in range(3) for z in range(2))
+    (tmp_path / "plain.csv").write_text(header + rows)
+    (tmp_path / "marked.csv").write_text(header + rows, encoding="utf-8-sig")
+    plain, marked = load_scan(tmp_path / "plain.csv"), load_scan(tmp_path / "marked.csv")
+    np.testing.assert_array_equal(plain.xyz, marked.xyz)
+    assert (plain.rgb is None) == (marked.rgb is None) == bool(header)

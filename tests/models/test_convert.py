@@ -130,8 +130,12 @@ def test_reading_runs_no_code(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="could run code"):
         read_release(tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
-    torch.save({"module._orig_mod.a": torch.ones(2)}, tmp_path / "bare.pth")
-    assert list(read_release(tmp_path / "bare.pth").state) == ["a"]
+    torch.save({"module._orig_mod.vision_backbone.a": torch.ones(2)}, tmp_path / "bare.pth")
+    assert list(read_release(tmp_path / "bare.pth").state) == ["vision_backbone.a"]
+    for name in ("layer.weight", 7):
+        torch.save({"model": {name: torch.ones(2)}}, tmp_path / "other.pth")
+        with pytest.raises(ValueError, match=rf"other\.pth is no checkpoint of TSP3D.*first are {name}"):
+            read_release(tmp_path / "other.pth")
 
 
 def test_the_tool_writes_weights_that_the_package_loads(

@@ -335,3 +335,17 @@ def test_segment_mean_of_half_precision_is_summed_in_float32() -> None:
     feats = torch.full((1000, 1), 1.0, dtype=torch.bfloat16)
     mean = sparse.segment_mean(feats, torch.zeros(1000, dtype=torch.int64), 1)
     assert mean.dtype == torch.bfloat16 and mean.tolist() == [[1.0]]
+
+
+def test_tensors_are_pickled_without_their_maps(make_coords):
+    import pickle
+
+    coords = make_coords(200, 8)
+    fine = SparseTensor.from_unsorted(torch.randn(len(coords), 2), coords)
+    coarse = nn.MaxPool3d(2, 2)(fine)
+    up = nn.ConvTranspose3d(2, 2)
+    expected = up(coarse, fine).feats
+    sparse.interpolate_over(coarse, fine.coordinate_set)
+    other, again = pickle.loads(pickle.dumps((coarse, coarse.replace(coarse.feats))))
+    assert other.coordinate_set is again.coordinate_set and other.batch_size == coarse.batch_size
+    torch.testing.assert_close(up(other, fine).feats, expected)

@@ -126,3 +126,26 @@ def test_autocast_and_gradients(x):
         loss = net(x).feats.float().square().mean()
     loss.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 and p.grad.any() for p in net.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_weight_follows_the_features(x, dtype, size):
+    conv = nn.Conv3d(4, 3, size, bias=True)
+    found = conv(x.replace(x.feats.to(dtype))).feats
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), conv(x).feats, atol=2e-2, rtol=1e-2)
+
+
+def test_layers_refuse_sizes_and_strides_that_are_none():
+    for make in (nn.Conv3d, nn.GenerativeConvTranspose3d, nn.ConvTranspose3d):
+        for stride in (0, -2, (2, 2, 2), 1.5):
+            with pytest.raises(ValueError, match="stride must be one whole number from 1"):
+                make(4, 4, 3, stride=stride)
+        for size in (0, -3, (3, 3, 0)):
+            with pytest.raises(ValueError, match="kernel_size must be positive"):
+                make(4, 4, size)
+    with pytest.raises(ValueError, match="dilation must be"):
+        nn.Conv3d(4, 4, dilation=0)
+    with pytest.raises(ValueError, match="stride must be"):
+        nn.MaxPool3d(2, 0)

@@ -44,7 +44,10 @@ def alternate(
     work: dict[str, Callable[[], Any]], rounds: int, device: torch.device, now: Callable[[torch.device], float] = clock
 ) -> dict[str, Timing]:
     """Time every function ``rounds`` times, one after the other in each round, so that whatever else the machine does
-    meets all of them; each round begins with another one. One round more, the first, is not counted."""
+    meets all of them; each round begins with another one. One round more, the first, is not counted. ValueError without
+    a round."""
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
     names, runs = list(work), {name: [] for name in work}
     for number in range(rounds + 1):
         first = number % max(len(names), 1)

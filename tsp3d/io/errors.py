@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class UserError(ValueError):
     """Something the user passed cannot be used. ``str(error)`` is one line that a user can act on."""
@@ -9,6 +11,11 @@ class UserError(ValueError):
 
 class ScanError(UserError):
     """A scan cannot be read, or holds nothing to look at."""
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and written: a name that is no UTF-8 has bytes that stand for no letter."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

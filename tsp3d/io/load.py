@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tsp3d.io.arrays import read_npy, read_npz
 from tsp3d.io.cloud import MAX_POINTS, Chunk, Collector, explain
-from tsp3d.io.errors import ScanError
+from tsp3d.io.errors import ScanError, printable
 from tsp3d.io.frame import UNITS, check_unit, check_up
 from tsp3d.io.laser import read_e57, read_las
 from tsp3d.io.mesh import read_mesh
@@ -49,7 +49,7 @@ def load_scan(
         ScanError: no such file, unknown format, broken or empty. The message names the file and the remedy.
     """
     path = Path(path)
-    source = str(path)
+    source = printable(path)
     suffix = path.suffix.lower()
     up = check_up(up if up is not None else ("y" if suffix in (".glb", ".gltf") else "z"))
     check_unit(unit)

@@ -30,7 +30,7 @@ def read_mesh(path: Path) -> Iterator[Chunk]:
         for part in clouds or loose:
             yield Chunk(np.asarray(part.vertices), _point_colours(part))
         return
-    areas = np.array([float(np.nan_to_num(mesh.area, posinf=0.0)) for mesh in meshes])
+    areas = np.array([float(np.nan_to_num(mesh.area_faces, posinf=0.0).sum()) for mesh in meshes])
     if areas.sum() <= 0:
         raise ScanError(f"{path}: the mesh has no face with an area; export it with faces, or as points")
     coloured = any(_has_colour(mesh) for mesh in meshes)

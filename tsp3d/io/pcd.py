@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,13 @@ from tsp3d.io.errors import ScanError, one_line
 
 def read_pcd(path: Path) -> Iterator[Chunk]:
     """Points with the packed ``rgb``/``rgba`` field or separate r, g, b fields as colours."""
-    _check_header(path)
-    data = PointCloud.from_path(str(path)).pc_data
+    fields = _check_header(path)
+    # PointCloud asks for COUNT, which the format lets files leave out where it is 1.
+    if "COUNT" in fields:
+        data = PointCloud.from_path(str(path)).pc_data
+    else:
+        count = b"COUNT" + b" 1" * len(fields["SIZE"]) + b"\n"
+        data = PointCloud.from_fileobj(io.BytesIO(count + path.read_bytes())).pc_data  # type: ignore[arg-type]
     names = {name.lower(): name for name in data.dtype.names or ()}
     if not {"x", "y", "z"} <= set(names):
         raise ScanError(f"{path}: the PCD fields are {', '.join(names) or 'none'}, but x, y and z are needed")
@@ -39,8 +45,9 @@ def _colours(data: np.ndarray, names: dict[str, str]) -> np.ndarray | None:
     return None
 
 
-def _check_header(path: Path) -> None:
-    """Refuse a header that promises more than the file can hold: the parser would reserve all of it first."""
+def _check_header(path: Path) -> dict[str, list[str]]:
+    """The header's lines by their first word. Refuses one that promises more than the file can hold: the parser would
+    reserve all of it first."""
     size = path.stat().st_size
     fields: dict[str, list[str]] = {}
     with path.open("rb") as file:
@@ -67,3 +74,4 @@ def _check_header(path: Path) -> None:
     unpacked = packed[1] if kind == "binary_compressed" else points * row
     if min([points, *sizes, *counts]) < 0 or needed > body or unpacked != points * row:
         raise ScanError(f"{path}: the file does not hold the {points} points that its header promises; copy it again")
+    return fields

@@ -53,8 +53,11 @@ def _check_counts(path: Path) -> None:
     """Refuse a header that promises more than the file can hold: the parser would reserve all of it first."""
     least, count = 0, 0
     with path.open("rb") as file:
-        for _ in range(1000):
-            words = file.readline(10_000).decode("latin-1").split()
+        for number in range(1, 1001):
+            line = file.readline(10_000)
+            words = line.decode("latin-1").split()
+            if words[:1] in (["comment"], ["obj_info"]) and not line.isascii():
+                raise ScanError(f"{path}: the comment in line {number} has letters beyond ASCII; take it out")
             if words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal():
                 count = int(words[2])
             elif words[:1] == ["property"]:

@@ -30,7 +30,8 @@ def spread_over_faces(
         ScanError: an index outside the vertices, or no face with an area.
     """
     if len(triangles) and (triangles.min() < 0 or triangles.max() >= len(vertices)):
-        raise ScanError(f"{source}: a face points to vertex {int(triangles.max())}, but there are {len(vertices)}")
+        wrong = int(triangles.min() if triangles.min() < 0 else triangles.max())
+        raise ScanError(f"{source}: a face points to vertex {wrong}, but there are {len(vertices)}")
     corners = np.asarray(vertices, dtype=np.float64)[triangles]  # (F, 3, 3)
     with np.errstate(all="ignore"):
         area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)

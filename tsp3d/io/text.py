@@ -13,6 +13,8 @@ from tsp3d.io.cloud import Chunk
 from tsp3d.io.errors import ScanError
 
 CHUNK_LINES = 200_000
+BOM = "\u00ef\u00bb\u00bf"
+"""What UTF-8 may begin with, read as Latin-1."""
 HEADER_LINES = 100
 """Lines that may come before the first row of numbers."""
 
@@ -30,6 +32,7 @@ def read_text(path: Path) -> Iterator[Chunk]:
         for number, line in enumerate(file, 1):
             if len(line) > 10_000 or number > HEADER_LINES:
                 break
+            line = line.removeprefix(BOM)
             if "\0" in line:
                 raise ScanError(
                     f"{path}: this is no plain text (line {number} holds zero bytes); save it as UTF-8 text"

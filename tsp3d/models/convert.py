@@ -32,6 +32,9 @@ SAFE: tuple[Any, ...] = (
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DistributedDataParallel and torch.compile put before every name."""
 
+BACKBONE = "vision_backbone."
+"""What the names of the backbone's weights begin with."""
+
 IGNORED = ("text_encoder.embeddings.position_ids",)
 """Buffers that older versions of transformers saved; they hold 0, 1, 2, …"""
 
@@ -108,15 +111,20 @@ def read_release(path: str | Path) -> Release:
         state = inner[0] if inner else content
     tensors: dict[str, Tensor] = {}
     if isinstance(state, Mapping):
-        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        tensors = {_unwrap(str(name)): value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         found = sorted(map(str, content))[:8] if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(f"{path} has no state dict: expected a dict with 'model', found {found}")
+    if not any(name.startswith(BACKBONE) for name in tensors):
+        raise ValueError(
+            f"{path} is no checkpoint of TSP3D: no weight's name begins with {BACKBONE}, its first are "
+            f"{', '.join(sorted(tensors)[:4])}"
+        )
     options = content.get("config") if isinstance(content, Mapping) else None
     options = vars(options) if isinstance(options, argparse.Namespace) else options
     epoch = content.get("epoch") if isinstance(content, Mapping) else None
     return Release(
-        {_unwrap(name): value for name, value in tensors.items()},
+        tensors,
         int(epoch) if isinstance(epoch, int | np.integer) else None,
         _plain(options) if isinstance(options, Mapping) else {},
     )

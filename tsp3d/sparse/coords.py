@@ -40,6 +40,10 @@ class CoordinateSet:
         self._pruned_from: tuple[CoordinateSet, Tensor] | None = None  # parent, those of its rows that are left
         self._copied_from: tuple[CoordinateSet, Tensor] | None = None  # parent, scene of each new scene
 
+    def __reduce__(self) -> tuple:
+        # Copies and pickles make their maps anew: weak references cannot be pickled.
+        return CoordinateSet, (self.coords, self.stride, self.batch_size)
+
     def __len__(self) -> int:
         return self.coords.shape[0]
 

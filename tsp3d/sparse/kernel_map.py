@@ -14,8 +14,18 @@ from tsp3d.sparse import ops
 
 
 def triple(size: int | tuple[int, int, int]) -> tuple[int, int, int]:
-    """(x, y, z) of a size that may be given as one number."""
-    return (size, size, size) if isinstance(size, int) else (int(size[0]), int(size[1]), int(size[2]))
+    """(x, y, z) of a size that may be given as one number. Raises ValueError unless these are three positive ones."""
+    x, y, z = sizes = [size] * 3 if isinstance(size, int) else [int(length) for length in size]
+    if min(sizes) < 1:
+        raise ValueError(f"kernel_size must be positive, got {size}")
+    return x, y, z
+
+
+def check_step(name: str, step: int) -> int:
+    """``step`` if it is a whole number from 1. Raises ValueError."""
+    if not isinstance(step, int) or step < 1:
+        raise ValueError(f"{name} must be one whole number from 1, for all axes, got {step!r}")
+    return step
 
 
 class Region(NamedTuple):

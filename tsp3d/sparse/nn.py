@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tsp3d.sparse import backends, ops, planned, reference
 from tsp3d.sparse.coords import CoordinateSet
 from tsp3d.sparse.kept import countable, kept, native
-from tsp3d.sparse.kernel_map import KernelMap, Region, triple
+from tsp3d.sparse.kernel_map import KernelMap, Region, check_step, triple
 from tsp3d.sparse.tensor import SparseTensor, summable
 
 Size = int | tuple[int, int, int]
@@ -22,7 +22,10 @@ Sequential = nn.Sequential
 
 class Convolution(nn.Module):
     """What convolutions share. Weight ``kernel`` (K, Cin, Cout), or (Cin, Cout) for kernel size 1; ``bias`` (1, Cout)
-    or None."""
+    or None.
+
+    On the CPU a packed copy of the weight is kept for calls without gradients. It is made again when the weight
+    changes, but a change through ``kernel.data`` is not seen: write to the parameter, under ``torch.no_grad()``."""
 
     inference_dtype: torch.dtype | None = None
     """What the weight is rounded to at inference (:func:`tsp3d.sparse.fused.reduce_precision`)."""
@@ -34,7 +37,8 @@ class Convolution(nn.Module):
 
     def __init__(self, cin: int, cout: int, kernel_size: Size, stride: int, dilation: int, bias: bool):
         super().__init__()
-        self.cin, self.cout, self.stride, self.dilation = cin, cout, stride, dilation
+        self.cin, self.cout = cin, cout
+        self.stride, self.dilation = check_step("stride", stride), check_step("dilation", dilation)
         self.kernel_size = triple(kernel_size)
         volume = math.prod(self.kernel_size)
         self.kernel = nn.Parameter(torch.empty((cin, cout) if volume == 1 else (volume, cin, cout)))
@@ -56,7 +60,8 @@ class Convolution(nn.Module):
         self.check(x)
         target, kernel_map = self.places(x, *like)
         if kernel_map is None:
-            return x.replace(F.linear(x.feats, self.kernel.T, None if self.bias is None else self.bias[0]))
+            bias = None if self.bias is None else self.bias[0].to(x.dtype)
+            return x.replace(F.linear(x.feats, self.kernel.T.to(x.dtype), bias))
         weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
         if self._keeps(x.feats):
             m, panels = kernel_map, kept(self, [self.kernel], lambda: reference.pack(weight))
@@ -161,7 +166,7 @@ class ConvTranspose3d(Convolution):
 class _Pool(nn.Module):
     def __init__(self, kernel_size: Size = 2, stride: int = 2):
         super().__init__()
-        self.kernel_size, self.stride = triple(kernel_size), stride
+        self.kernel_size, self.stride = triple(kernel_size), check_step("stride", stride)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}"

@@ -172,8 +172,10 @@ def scene_cameras(
         field_of_view: horizontal, degrees.
 
     Raises:
-        ValueError: no finite point.
+        ValueError: no finite point, or no camera wanted.
     """
+    if count < 1:
+        raise ValueError(f"a scan is seen by at least one camera, got {count}")
     points = points[points.isfinite().all(1)].double()
     if not len(points):
         raise ValueError("cameras of a scan need at least one finite point")
