@@ -97,7 +97,7 @@ class TrainConfig:
     init_skip: list[str] = field(default_factory=list)
     """Prefixes of the names of weights that ``init_from`` leaves out, e.g. [head.] to train a head anew."""
     freeze: list[str] = field(default_factory=list)
-    """Prefixes of the names of parameters that stay as they are."""
+    """Prefixes of the names of parameters that stay as they are; the statistics of batch norm still follow the data."""
     threads: int = 0
     """Threads of PyTorch's CPU operators; 0 leaves its choice."""
     data: DataConfig = field(default_factory=DataConfig)
