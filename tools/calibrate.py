@@ -60,6 +60,8 @@ def main(args: Args) -> None:
         args.out.mkdir(parents=True, exist_ok=True)  # before the work, not after
         halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
         best = calibration = fit(halves[0])
+        if not halves[1]:
+            raise ValueError(f"{args.data} leaves no sentence to report on: it takes two scenes or more")
         if args.min_presence is not None:
             check_share("min_presence", args.min_presence)
             calibration = replace(best, min_presence=args.min_presence)

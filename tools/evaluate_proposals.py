@@ -49,9 +49,10 @@ def main(args: Args) -> None:
             raise ValueError(f"{args.distill} has no proposals; name a configuration of coarse-to-fine")
         proposer = load_proposer(args.run).to(pick_device(args.device))
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations)
-    except (FileNotFoundError, ValueError) as error:
+        found = evaluate_proposals(proposer, scenes, config, args.limit, args.queries)
+    except (ImportError, OSError, ValueError) as error:
         raise SystemExit(f"evaluate_proposals: {error}") from error
-    print(json.dumps(evaluate_proposals(proposer, scenes, config, args.limit, args.queries)))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Annotated
 import torch
 import tyro
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.logging import RichHandler
 
 from tsp3d.data import PreparedScenes
@@ -23,6 +24,7 @@ from tsp3d.distill.methods import build_method, load_distill_config
 from tsp3d.models.config import load_model_config, model_config
 from tsp3d.models.net import GroundingNet
 from tsp3d.sparse import keep_freed_memory
+from tsp3d.synth.types import CLASSES, COLORS
 from tsp3d.training import ProcessLost, TrainConfig, load_train_config, train
 
 
@@ -60,7 +62,7 @@ def main(
         if settings.distill:
             teaching = build_method(load_distill_config(settings.distill, settings.distill_overrides), net)
         result = train(settings, net, scenes, val_scenes, resume, teaching=teaching)
-    except (ImportError, OSError, ValueError, ProcessLost) as error:
+    except (ImportError, OSError, ValueError, FloatingPointError, ProcessLost) as error:
         raise SystemExit(f"train: {error}") from error
     if torch.distributed.is_initialized():  # its threads must not outlive the interpreter
         torch.distributed.destroy_process_group()
@@ -77,9 +79,18 @@ def open_split(settings: TrainConfig, split: str, annotations: str) -> SceneSet:
 
 def build_net(path: str, overrides: list[str]) -> GroundingNet:
     """A network with fresh weights from a model YAML (or the config.json of a weights folder) and key=value changes."""
-    base = load_model_config(path)
-    changes = OmegaConf.from_dotlist(overrides)
-    return GroundingNet(model_config(OmegaConf.to_container(OmegaConf.merge(base.to_dict(), changes))))  # type: ignore[arg-type]
+    try:
+        merged = OmegaConf.merge(load_model_config(path).to_dict(), OmegaConf.from_dotlist(overrides))
+        config = model_config(OmegaConf.to_container(merged))  # type: ignore[arg-type]
+    except OmegaConfBaseException as error:
+        raise ValueError(f"model configuration {path} with {overrides}: {error}") from error
+    known, auxiliary = (list(CLASSES), list(COLORS)), config.auxiliary
+    if auxiliary.enabled and (auxiliary.classes, auxiliary.colors) != known:
+        raise ValueError(
+            f"{path}: auxiliary.classes and auxiliary.colors must be those of tsp3d/synth/types.py in their order, by "
+            "which objects are numbered; or set model.auxiliary.enabled=false"
+        )
+    return GroundingNet(config)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_scannet import LAYOUT, aligned_box, write_scene
 
 from tsp3d.data import AugmentConfig, DataConfig, PreparedScenes, TrainingSamples, collate
+from tsp3d.data.annotated import is_view_dependent, plain_words
 from tsp3d.data.datasets import open_dataset
 from tsp3d.data.multi3drefer import Multi3DRefer
 from tsp3d.data.nr3d import Nr3D
@@ -200,12 +201,23 @@ def test_missing_scenes_and_objects_are_errors_or_left_out(
     with pytest.raises(ValueError, match="row 1: scene0002_00 has no object 77"):
         ScanRefer(scenes, path)
     assert ScanRefer(scenes, path, skip_missing=True).num_sentences == 1
+    path = write(tmp_path / "val.json", [rows[0], {**rows[0], "description": " "}])
+    with pytest.raises(ValueError, match=r"row 1: .*no text.*data\.skip_missing=true"):
+        ScanRefer(scenes, path)
+    assert ScanRefer(scenes, path, skip_missing=True).num_sentences == 1
     with pytest.raises(ValueError, match="has no sentence"):
         ScanRefer(scenes, write(tmp_path / "none.json", rows[1:]), skip_missing=True)
     caplog.clear()
     with caplog.at_level(logging.WARNING):  # object ids from 1 instead of 0
         ScanRefer(scenes, write(tmp_path / "off.json", [{**scanrefer("scene0002_00", 3, "x"), "object_id": 4}]))
     assert "'table' is 'refrigerator'" in caplog.text and "another version" in caplog.text
+
+
+def test_words_for_sides_are_found_within_others() -> None:
+    """A mirrored scene would make them false."""
+    for text in ("the chair on the left-hand side", "the right-most of them", "the desk, left."):
+        assert is_view_dependent(plain_words(text))
+    assert not is_view_dependent(plain_words("the bright l-shaped desk"))
 
 
 def test_errors_about_files(scenes: Path, tmp_path: Path) -> None:
@@ -221,7 +233,7 @@ def test_errors_about_files(scenes: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "ok.json", [scanrefer("scene0002_00", 0, "x")])
     with pytest.raises(FileNotFoundError, match="prepare_scannet"):
         ScanRefer(tmp_path, path)
-    with pytest.raises(ValueError, match="--annotations FILE"):
+    with pytest.raises(ValueError, match=r"--annotations FILE.*data\.val_annotations=FILE"):
         open_dataset("scanrefer", scenes, "val")
     with pytest.raises(ValueError, match="--dataset"):
         open_dataset("synth", scenes, "val", path)
@@ -229,7 +241,7 @@ def test_errors_about_files(scenes: Path, tmp_path: Path) -> None:
         open_dataset("referit", scenes, "val", path)
     assert isinstance(open_dataset("scanrefer", scenes, "val", path), ScanRefer)
     assert isinstance(open_dataset("nr3d", scenes, "val", write(tmp_path / "n.csv", NR3D)), Nr3D)
-    with pytest.raises(ValueError, match="no complete scene"):
+    with pytest.raises(ValueError, match="no sentences"):
         assert PreparedScenes(scenes, "val")  # without annotations there is no sentence
 
 

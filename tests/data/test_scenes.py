@@ -102,6 +102,18 @@ def test_errors_name_the_file_and_the_remedy(folder: Path, tmp_path: Path) -> No
         file.write("{broken\n")
     with pytest.raises(ValueError, match="sentences.jsonl, line 21"):
         PreparedScenes(folder, "val")
+    sentences = [{"scene_id": "val-0000", "text": "the chair"}, {"scene_id": "val-0000", "text": "", "target": 10}, [1]]
+    for odd in sentences:
+        (folder / "val" / "sentences.jsonl").write_text(json.dumps(odd) + "\n")
+        with pytest.raises(ValueError, match=r"sentences\.jsonl, line 1: .*scene_id, text, target"):
+            PreparedScenes(folder, "val")
+    (folder / "val" / "sentences.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"no sentences.*--dataset"):
+        PreparedScenes(folder, "val")
+    for odd in ("{", "[]"):
+        (folder / "dataset.json").write_text(odd)
+        with pytest.raises(ValueError, match=r"dataset\.json"):
+            PreparedScenes(folder, "val")
     (folder / "dataset.json").write_text('{"format": "tsp3d-scenes", "version": 9}')
     with pytest.raises(ValueError, match="version 9"):
         PreparedScenes(folder, "val")
@@ -110,5 +122,5 @@ def test_errors_name_the_file_and_the_remedy(folder: Path, tmp_path: Path) -> No
 def test_a_sentence_about_an_unknown_object_is_an_error(folder: Path) -> None:
     with open(folder / "train" / "sentences.jsonl", "a") as file:
         file.write(json.dumps({"scene_id": "train-0000", "text": "the ghost", "target": 77}) + "\n")
-    with pytest.raises(ValueError, match="the ghost.*77"):
-        PreparedScenes(folder, "train")[0]
+    with pytest.raises(ValueError, match="the ghost.*77"):  # at once, not when the scene's turn comes
+        PreparedScenes(folder, "train")

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tsp3d.distill.text import (
     WordFeatures,
     align,
+    cached_features,
     distil,
     encode_for,
     mean_by_index,
@@ -130,6 +131,26 @@ def test_a_student_learns_from_random_word_vectors(tokenizer: Tokenizer, tmp_pat
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     found, sentence = student_features(student, data, [0, 1])
     assert found.shape == (target.lengths[0] + target.lengths[1], 32) and sentence.shape == (2, 32)
+
+
+class Stopped:
+    """A teacher that knows two words of a sentence, and is stopped in the middle of writing them down."""
+
+    def features(self, texts: list[str]) -> WordFeatures:
+        return WordFeatures(torch.ones(2, 4).half(), [2], torch.ones(1, 4).half())
+
+
+def test_features_that_were_not_written_whole_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    file = tmp_path / "cache/features.safetensors"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("tsp3d.distill.text.save_file", stop)
+        cached_features(Stopped(), ["the desk"], file)  # type: ignore[arg-type]
+    for _ in range(2):  # written, then read
+        assert cached_features(Stopped(), ["the desk"], file).lengths == [2]  # type: ignore[arg-type]
 
 
 def test_evaluation_of_a_perfect_and_a_blind_encoder() -> None:

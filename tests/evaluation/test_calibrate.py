@@ -110,6 +110,8 @@ def test_the_tool_writes_weights_that_evaluation_goes_by(folder: Path, tmp_path:
     assert {"overall", "mt", "zt_w_d"} <= found["groups"].keys()
     text = (tmp_path / "report/report.md").read_text()
     assert "| method | ZT w/o D | ZT w/ D |" in text and "| **ours** |" in text
+    with pytest.raises(SystemExit, match="calibrate: .*two scenes"):
+        calibrate.main(calibrate.Args(folder / "toy", tmp_path / "out", str(folder / "model"), device="cpu", limit=1))
     with pytest.raises(SystemExit, match="calibrate: .*missing"):
         (folder / "toy/val/sets.jsonl").rename(folder / "toy/val/gone.jsonl")
         calibrate.main(calibrate.Args(folder / "toy", tmp_path / "out", str(folder / "model"), device="cpu"))

@@ -86,6 +86,12 @@ def test_a_part_of_the_scenes_and_sentences(scenes: PreparedScenes) -> None:
     assert [row["text"] for row in result.rows] == [scenes[2].queries[i].text for i in (0, 4, 9)]
 
 
+def test_no_box_or_no_batch_is_no_measurement(scenes: PreparedScenes) -> None:
+    for wrong in ({"top_k": 0}, {"top_k": -1}, {"batch": 0}):
+        with pytest.raises(ValueError, match="1 or more"):
+            evaluate_grounding(Oracle(scenes), scenes, **wrong)
+
+
 def test_speed_is_measured_on_each_scene(scenes: PreparedScenes) -> None:
     net = Oracle(scenes)
     timings = measure_speed(net, scenes, scenes=2, queries=2, warm_up=1)

@@ -72,6 +72,14 @@ def test_the_mask_stage_moves_the_mask_head_alone() -> None:
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+def test_a_step_whose_boxes_are_on_no_object_can_be_taken() -> None:
+    net, batch = build(mask={"enabled": True}).train(), room()
+    batch.boxes = [boxes + 100 for boxes in batch.boxes]
+    loss = net.answer_losses(batch)["total"]
+    loss.backward()
+    assert float(loss) == 0 and all(bool((p.grad == 0).all()) for p in net.mask.parameters() if p.grad is not None)  # type: ignore[union-attr]
+
+
 def test_weights_without_a_mask_head_give_none(tmp_path: Path) -> None:
     build().save_pretrained(tmp_path / "plain")
     net = GroundingNet.from_pretrained(tmp_path / "plain")

@@ -267,3 +267,24 @@ def test_half_precision_files_are_half_the_size_and_nearly_the_same(trained: Gro
     full, half = (GroundingNet.from_pretrained(tmp_path / name) for name in ("full", "half"))
     a, b = (net.ground(net.encode(*points), ["the red chair"])[0] for net in (full, half))
     assert torch.allclose(a.boxes, b.boxes, atol=0.05) and torch.allclose(a.scores, b.scores, atol=0.05)
+
+
+def test_objects_weigh_the_same_in_any_order() -> None:
+    batch, turned = room(), room()
+    turned.instance = torch.where(turned.instance >= 0, 2 - turned.instance, -1)
+    for name in ("boxes", "classes", "colors"):
+        setattr(turned, name, [values.flip(0) for values in getattr(turned, name)])
+    net = build().eval()  # without dropout
+    with torch.no_grad():
+        one, other = net.detection_losses(batch), net.detection_losses(turned)
+    assert all(float(one[name]) == pytest.approx(float(other[name]), rel=1e-5) for name in one)
+
+
+def test_scenes_without_objects_are_background() -> None:
+    batch = room()
+    batch.instance = torch.full_like(batch.instance, -1)
+    for name in ("boxes", "classes", "colors"):
+        setattr(batch, name, [values[:0] for values in getattr(batch, name)])
+    losses = build().train().detection_losses(batch)
+    losses["total"].backward()
+    assert float(losses["semantic"]) > 0 and float(losses["dense_box"]) == 0

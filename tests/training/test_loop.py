@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tsp3d.data import DataConfig, GroundingBatch, PreparedScenes
 from tsp3d.data.toy import write_toy_dataset
 from tsp3d.training import LogConfig, OptimConfig, TrainConfig, train
-from tsp3d.training.checkpoint import load_weights, save_weights
+from tsp3d.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from tsp3d.training.loop import seed_step
 
 
@@ -243,6 +244,99 @@ def test_weights_can_be_left_out_of_the_start(tmp_path: Path) -> None:
     assert load_weights(second, tmp_path / "first.safetensors", skip=["text_"]) == []
     assert torch.equal(second.text_encoder.weight, old)
     assert torch.equal(second.body[0].weight, first.body[0].weight)  # type: ignore[arg-type]
+
+
+def test_settings_of_the_optimiser_can_change_at_a_resume(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path)
+    run(config, stop_at=4)
+    before = torch.load(tmp_path / "run/checkpoints/step-00000004.pt", weights_only=True)
+    config.optim.lr, config.optim.weight_decay = 0.0, 0.25
+    _, result = run(config, resume=True)
+    after = torch.load(tmp_path / "run/checkpoints/step-00000012.pt", weights_only=True)
+    assert result.finished
+    assert {group["base_lr"] for group in after["optimizer"]["param_groups"]} == {0.0}
+    assert {group["weight_decay"] for group in after["optimizer"]["param_groups"]} == {0.0, 0.25}
+    assert all(torch.equal(before["net"][name], after["net"][name]) for name in ("body.0.weight", "body.4.bias"))
+
+
+def test_a_run_without_a_readable_checkpoint_does_not_begin_anew(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path)
+    run(config, stop_at=4)
+    (tmp_path / "run/checkpoints/step-00000004.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the checkpoints .* can be read"):
+        run(config, resume=True)
+
+
+def test_a_damaged_checkpoint_does_not_push_out_the_new_ones(tmp_path: Path) -> None:
+    (tmp_path / "step-00000009.pt").write_bytes(b"")
+    save_checkpoint(tmp_path, 3, {"step": 3}, keep=1)
+    save_checkpoint(tmp_path, 5, {"step": 5}, keep=1)
+    assert load_checkpoint(tmp_path) == {"step": 5}
+
+
+def test_a_step_that_is_left_out_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
+    """Batch norm takes its statistics in the forward pass, before anybody knows that the step is broken."""
+
+    class Spoiled(TinyNet):
+        calls = 0
+
+        def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+            self.calls += 1
+            batch.xyz[:] = torch.nan if self.calls == 3 else batch.xyz
+            return super().losses(batch)
+
+    config = settings(folder, tmp_path)
+    run(config, net=Spoiled())
+    for weights in ("averaged.safetensors", "export/model.safetensors"):
+        assert all(bool(value.isfinite().all()) for value in load_file(tmp_path / "run" / weights).values())
+
+
+def test_half_precision_lowers_its_scale_after_an_overflow(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with optim.precision=fp16 on a GPU: the scaler has to hear of the steps that it must leave out."""
+
+    class Steep(TinyNet):
+        def losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
+            return {name: 100 * value for name, value in super().losses(batch).items()}
+
+    def half(config: TrainConfig) -> Accelerator:
+        accelerator = Accelerator()
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+        return accelerator
+
+    def unscale(self: Accelerator) -> None:
+        self.scaler.unscale_(self._optimizers[0].optimizer)  # type: ignore[union-attr]
+
+    monkeypatch.setattr("tsp3d.training.loop._accelerator", half)
+    monkeypatch.setattr(Accelerator, "unscale_gradients", unscale)
+    assert run(settings(folder, tmp_path), net=Steep())[1].finished
+    state = torch.load(tmp_path / "run/checkpoints/step-00000012.pt", weights_only=True)
+    assert state["scaler"]["scale"] < 2.0**127 and 0 < state["averaged"]["updates"] < 12
+
+
+def test_a_validation_that_fails_costs_no_weights(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tsp3d.training.loop.validate", lambda *_: 1 / 0)
+    config = settings(folder, tmp_path, steps=4)
+    with pytest.raises(ZeroDivisionError):
+        run(config)
+    assert (tmp_path / "run/export/model.safetensors").is_file()
+
+
+def test_a_file_that_holds_no_weights_is_named(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"PK something else")
+    with pytest.raises(ValueError, match=r"weights\.pt .*safetensors"):
+        load_weights(TinyNet(), tmp_path / "weights.pt")
+
+
+def test_a_disk_that_is_full_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 832 vs 726")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"step-00000003\.pt .*disk"):
+        save_checkpoint(tmp_path, 3, {})
+    assert not list(tmp_path.iterdir())
 
 
 def launch(data: Path, out: Path, stop_at: int, resume: bool) -> None:

@@ -113,11 +113,23 @@ def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
         ("nonsense", "no '='"),
         ("freeze=[a", "freeze"),
         ("optim.precision=int8", "int8"),
+        ("data.sentence_share=10", "sentence_share is 10.0; it must be from 0 to 1"),
+        ("data.flip=3", "flip"),
+        ("data.augment.flip=nan", "flip is nan"),
+        ("data.sentences_per_scene=-1", "sentences_per_scene is -1; it must be at least 0"),
+        ("data.sentences_per_scene=0", "needs sentences in each step"),
+        ("log.every=0", "log.every is 0; it must be at least 1"),
+        ("optim.decay_at=[50,75]", "not epochs"),
+        ("optim.betas=[0.9]", "two numbers"),
     ):
         with pytest.raises(ValueError, match=expected):
             load_train_config(tmp_path / "a.yaml", [override])
     with pytest.raises(FileNotFoundError, match="configs/train"):
         load_train_config(tmp_path / "none.yaml")
+    for text, expected in (("- seed\n", r"a\.yaml: .*list"), ("base: 3\n", "base is 3")):
+        (tmp_path / "a.yaml").write_text(text)
+        with pytest.raises(ValueError, match=expected):
+            load_train_config(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("base: a.yaml\n")
     with pytest.raises(ValueError, match="circle"):
         load_train_config(tmp_path / "a.yaml")

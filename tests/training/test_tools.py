@@ -48,6 +48,9 @@ def test_train_then_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert "finished at step 2" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="--resume"):
         train.main(common, config=Path("configs/train/tiny.yaml"))
+    for wrong in ("model.pruning.enabld=false", "model.auxiliary.classes=[table,chair]"):
+        with pytest.raises(SystemExit, match=r"train: .*(enabld|auxiliary\.classes)"):
+            train.main((*common, wrong, "name=wrong"), config=Path("configs/train/tiny.yaml"))
     args = evaluate.Args(data=data, out=tmp_path / "report", model=str(tmp_path / "runs/tiny/export"), timing=1)
     evaluate.main(args)
     report = json.loads((tmp_path / "report/report.json").read_text())

@@ -24,6 +24,8 @@ VIEW_WORDS = frozenset(
 )
 """A sentence with one of these tokens is view-dependent (ReferIt3D, Achlioptas et al., ECCV 2020, section 5)."""
 
+SKIP = "Leave them out with --skip-missing (in training: data.skip_missing=true)"
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -175,7 +177,7 @@ class AnnotatedScenes:
         )
         if not skip:
             raise ValueError(
-                f"{text}; prepare them with tools/prepare_scannet.py, or leave them out with --skip-missing"
+                f"{text}; prepare them with tools/prepare_scannet.py. {SKIP}"
             )
         log.warning("%s; their %d sentences are left out", text, count)
 
@@ -186,6 +188,9 @@ class AnnotatedScenes:
             kept = []
             for row in annotations:
                 rows += 1
+                if not row.text.strip():
+                    lost.append(f"{row.where}: the sentence has no text")
+                    continue
                 absent = [i for i in row.targets if i not in names]
                 if absent:
                     lost.append(f"{row.where}: {scene_id} has no object {absent[0]}")
@@ -197,11 +202,11 @@ class AnnotatedScenes:
         self._by_scene = {scene_id: kept for scene_id, kept in self._by_scene.items() if kept}
         if lost and not skip:
             raise ValueError(
-                f"{lost[0]} ({len(lost)} such rows); annotations and scenes are of different versions, or the object has "
-                "no vertex. Leave these rows out with --skip-missing"
+                f"{lost[0]} ({len(lost)} rows cannot be used). Where an object is missing, annotations and scenes are of "
+                f"different versions, or it has no vertex. {SKIP}"
             )
         if lost:
-            log.warning("%s (%d such rows, which are left out)", lost[0], len(lost))
+            log.warning("%s (%d rows cannot be used, and are left out)", lost[0], len(lost))
         if len(other) > 0.05 * rows:
             log.warning("%s (%d of %d rows): are the object ids of another version?", other[0], len(other), rows)
 
@@ -240,8 +245,8 @@ def label_of(name: str) -> str:
 
 
 def is_view_dependent(words: Iterable[str]) -> bool:
-    """Whether a token is one of :data:`VIEW_WORDS`."""
-    return not VIEW_WORDS.isdisjoint(word.lower() for word in words)
+    """Whether a token, or what hyphens join in it ("left-hand"), is one of :data:`VIEW_WORDS`."""
+    return not VIEW_WORDS.isdisjoint(part for word in words for part in word.lower().split("-"))
 
 
 def plain_words(text: str) -> list[str]:

@@ -46,7 +46,8 @@ def open_dataset(
         return PreparedScenes(folder, split, sets=kind == "synth-multi")
     if not annotations:
         raise ValueError(
-            f"dataset {kind!r} needs its annotation file: --annotations FILE (in training: data.annotations=FILE)"
+            f"dataset {kind!r} needs its annotation file: --annotations FILE (in training: data.annotations=FILE, and "
+            "data.val_annotations=FILE for the validation)"
         )
     if kind == "scanrefer":
         return ScanRefer(folder, annotations, skip_missing, tokens)

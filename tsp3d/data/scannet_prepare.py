@@ -164,7 +164,10 @@ def _prepare_one(job: tuple[Path, Path, PrepareSettings]) -> tuple[str, str]:
         return folder.name, str(error) if known else f"{type(error).__name__}: {error}; check the scene's files"
     header = {"record": json.dumps(record), "settings": json.dumps(asdict(settings))}
     with replacing(path) as temporary:
-        save_file({f"{folder.name}.{name}": value for name, value in arrays.items()}, temporary, metadata=header)
+        try:
+            save_file({f"{folder.name}.{name}": value for name, value in arrays.items()}, temporary, metadata=header)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written ({error}): is the disk full? Run it again to go on") from error
         os.chmod(temporary, 0o644)
     return folder.name, ""
 

@@ -76,7 +76,12 @@ class PreparedScenes:
             )
         self._entries = self._index(require_sentences)
         if not self._entries:
-            raise ValueError(f"{self.path} has no complete scene yet: wait for the writer, or check the shards")
+            lacking = require_sentences and not (self.path / "sentences.jsonl").is_file()
+            raise ValueError(
+                f"{self.path} has no sentences: name whose they are (--dataset scanrefer …), or write sentences.jsonl"
+                if lacking
+                else f"{self.path} has no complete scene yet: wait for the writer, or check shards and sentences"
+            )
         self._shards: OrderedDict[str, Any] = OrderedDict()
 
     def __len__(self) -> int:
@@ -126,8 +131,11 @@ class PreparedScenes:
 
     def _index(self, require_sentences: bool) -> list[_Entry]:
         sentences: dict[str, list[tuple[str, int, int]]] = {}
+        meant: dict[str, dict[int, str]] = {}
         for name in ("sentences.jsonl", *(["sets.jsonl"] if self.sets else [])):
-            for start, end, record in _lines(self.path / name):
+            for start, end, record in _lines(self.path / name, "scene_id", "text", "target"):
+                texts = meant.setdefault(record["scene_id"], {})
+                texts |= dict.fromkeys(_wanted(record), record["text"])
                 spans = sentences.setdefault(record["scene_id"], [])
                 if spans and spans[-1][0] == name and spans[-1][2] == start:
                     spans[-1] = (name, spans[-1][1], end)
@@ -135,12 +143,16 @@ class PreparedScenes:
                     spans.append((name, start, end))
         shards = {path.name for path in self.path.glob("*.safetensors")}
         entries, missing = [], 0
-        for start, end, record in _lines(self.path / "scenes.jsonl"):
-            spans = tuple(sentences.get(record["scene_id"], ()))
+        for start, end, record in _lines(self.path / "scenes.jsonl", "scene_id", "shard", "objects"):
+            scene_id = record["scene_id"]
+            for unknown in meant.get(scene_id, {}).keys() - {item["id"] for item in record["objects"]}:
+                text = meant[scene_id][unknown]
+                raise ValueError(f"{self.path}: sentence {text!r} means object {unknown!r}, which {scene_id!r} lacks")
+            spans = tuple(sentences.get(scene_id, ()))
             if record["shard"] not in shards or (require_sentences and not spans):
                 missing += 1
                 continue
-            entries.append(_Entry(record["scene_id"], record["shard"], (start, end), spans))
+            entries.append(_Entry(scene_id, record["shard"], (start, end), spans))
         if missing:
             log.warning("%s: %d scenes without shard or sentences are left out", self.path, missing)
         return entries
@@ -161,7 +173,7 @@ class PreparedScenes:
                 lines = file.read(end - start).splitlines()
             for line in lines:
                 if line.strip():
-                    query = _to_query(json.loads(line), place, f"{self.path / name}, byte {start}")
+                    query = _to_query(json.loads(line), place)
                     if self.sets and "eval_type" not in query.meta:
                         query.meta["eval_type"] = "st_wo_d" if query.meta.get("unique") else "st_w_d"
                     queries.append(query)
@@ -213,7 +225,12 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path} is missing: give a folder written by tools/make_synth.py or a preparation tool"
         )
-    info = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); prepare the dataset again") from error
+    if not isinstance(info, dict):
+        raise ValueError(f"{path} is no description of a dataset; prepare the dataset again")
     if info.get("format") != FORMAT or info.get("version") != VERSION:
         raise ValueError(
             f"{path}: format {info.get('format')!r} version {info.get('version')!r}, "
@@ -222,8 +239,11 @@ def _read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _lines(path: Path):
-    """Yield (start, end, record) of each complete JSON line; a last line still being written is left out."""
+def _lines(path: Path, *needed: str):
+    """Yield (start, end, record) of each complete JSON line; a last line still being written is left out.
+
+    ``needed`` are the fields that a record must have, and not empty.
+    """
     if not path.is_file():
         return
     start = 0
@@ -232,9 +252,12 @@ def _lines(path: Path):
             end = start + len(line)
             if line.strip() and line.endswith(b"\n"):
                 try:
-                    yield start, end, json.loads(line)
+                    record = json.loads(line)
                 except json.JSONDecodeError as error:
                     raise ValueError(f"{path}, line {number}: not JSON ({error}); write the dataset again") from error
+                if not isinstance(record, dict) or any(record.get(key) in (None, "") for key in needed):
+                    raise ValueError(f"{path}, line {number}: a record needs {', '.join(needed)}, and none of them empty")
+                yield start, end, record
             start = end
 
 
@@ -245,14 +268,14 @@ def _to_index(instance: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return table.take(np.maximum(instance, -1), mode="wrap")  # -1 reads the last cell, which is always -1
 
 
-def _to_query(record: dict[str, Any], place: dict[int, int], where: str) -> Query:
+def _wanted(record: dict[str, Any]) -> list[int]:
+    """Ids of the objects that a sentence means."""
     raw = record["target"]
-    wanted = raw if isinstance(raw, list) else [raw]
-    unknown = [object_id for object_id in wanted if object_id not in place]
-    if unknown:
-        raise ValueError(
-            f"{where}: sentence {record.get('text')!r} of {record.get('scene_id')!r} names unknown objects {unknown}"
-        )
+    return raw if isinstance(raw, list) else [raw]
+
+
+def _to_query(record: dict[str, Any], place: dict[int, int]) -> Query:
+    wanted = _wanted(record)
     meta = {key: value for key, value in record.items() if key not in ("scene_id", "text", "target", "anchors")}
     return Query(
         text=record["text"],

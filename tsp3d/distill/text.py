@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tsp3d.files import replacing
 from tsp3d.models.text_small import SmallTextEncoder
 
 log = logging.getLogger(__name__)
@@ -99,9 +100,9 @@ def cached_features(teacher: Teacher, texts: Sequence[str], file: str | os.PathL
         stored = load_file(path)
         return WordFeatures(stored["words"], stored["lengths"].tolist(), stored["sentences"])
     found = teacher.features(texts)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lengths = torch.tensor(found.lengths)
-    save_file({"words": found.words, "lengths": lengths, "sentences": found.sentences}, path)
+    with replacing(path) as partial:
+        save_file({"words": found.words, "lengths": lengths, "sentences": found.sentences}, partial)
     return found
 
 

@@ -90,7 +90,13 @@ def ground_scenes(
 ) -> Iterator[list[tuple[SceneSample, Query, Any, np.ndarray | None]]]:
     """For each scene its ``wanted`` sentences with what the network answers, and the mask (N,) bool of the best box
     where it has one: the scene is encoded once, its sentences are grounded in batches. Arguments as
-    :func:`evaluate_grounding`; scenes without such a sentence are left out."""
+    :func:`evaluate_grounding`; scenes without such a sentence are left out.
+
+    Raises:
+        ValueError: no box is asked for, or no sentence at a time.
+    """
+    if top_k < 1 or batch < 1:
+        raise ValueError(f"{top_k} boxes of {batch} sentences at a time; both must be 1 or more")
     for index in range(len(dataset)) if scenes is None else scenes:
         sample = subsample(dataset[index], points, np.random.default_rng(index))
         queries = [query for query in sample.queries if wanted(query)]

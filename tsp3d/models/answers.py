@@ -50,8 +50,8 @@ def _mask_loss(net: GroundingNet, batch: GroundingBatch, outputs: TrainingOutput
         features.append(out.fused[rows[kept[good]]])
         objects.append(hit[good])
         scenes += [b] * int(good.sum())
-    if not scenes:
-        return out.fused.sum() * 0.0
+    if not scenes:  # of the head's own parameters, the only ones with gradients where it is trained alone
+        return torch.stack([parameter.sum() for parameter in net.mask.parameters()]).sum() * 0.0
     box, where = torch.cat(boxes), torch.tensor(scenes, dtype=torch.long, device=batch.xyz.device)
     region = net.mask.region(scene, box, scenes, net.config.mask.train_voxels)
     logits = net.mask(scene, region, box, where, torch.cat(features))

@@ -108,8 +108,11 @@ class AuxiliaryHeads(nn.Module):
         device = class_prompts.device
         sizes = torch.tensor([len(b) for b in boxes], device=device)
         first = sizes.cumsum(0) - sizes  # (B,) row of each scene's first object
-        all_boxes, all_classes = torch.cat(boxes).to(device), torch.cat(classes).to(device)
-        all_colors = torch.cat(colors).to(device)
+        # The row at the end, which no voxel is of, is there for batches without objects.
+        all_boxes = torch.cat([*boxes, boxes[0].new_zeros(1, 6)]).to(device)
+        all_classes, all_colors = (
+            torch.cat([*rows, rows[0].new_full((1,), -1)]).to(device) for rows in (classes, colors)
+        )
         offset = first[point_coords[:, 0].long()]
         instance = torch.where(instance >= 0, instance + offset, instance)
         prompts, color_space = self.prompt(class_prompts), self.prompt(color_prompts)
@@ -120,7 +123,7 @@ class AuxiliaryHeads(nn.Module):
             object_class = torch.where(label >= 0, all_classes[label.clamp(min=0)], -1)
             logits = self.class_logits(index, level.feats, prompts)
             # Small objects count as much as large ones do by the square root of their voxels.
-            size = torch.bincount(label.clamp(min=0), minlength=len(all_boxes)).clamp(min=1)
+            size = torch.bincount(label[label >= 0], minlength=len(all_boxes)).clamp(min=1)
             weight = size[label.clamp(min=0)].float().rsqrt()
             if index == 0:
                 full = torch.cat([logits, self.background.expand(len(logits), 1)], 1)

@@ -9,31 +9,50 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tsp3d.files import replacing
+from tsp3d.io.errors import one_line
 
 log = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path:
-    """Write ``step-00001234.pt`` (tensors and plain values only) atomically; delete all but the newest ``keep``."""
+    """Write ``step-00001234.pt`` (tensors and plain values only) atomically; of those up to it keep ``keep``.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = folder / f"step-{step:08d}.pt"
     with replacing(path) as partial:
-        torch.save(state, partial)
-    for old in sorted(folder.glob("step-*.pt"))[: -max(keep, 1)]:
+        try:
+            torch.save(state, partial)
+        except RuntimeError as error:  # torch's own, which does not say that the disk is full
+            raise OSError(
+                f"{path} cannot be written ({one_line(error)}): is the disk full? The checkpoints before it stay"
+            ) from error
+    # One of a later step could not be read, or this run would have begun there: it must not count as the newest.
+    for old in sorted(old for old in folder.glob("step-*.pt") if old.name <= path.name)[: -max(keep, 1)]:
         old.unlink(missing_ok=True)
     return path
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest state of ``folder`` that can be read, or None where there is none. No pickled code is run."""
-    for path in sorted(folder.glob("step-*.pt"), reverse=True):
+    """The newest state of ``folder`` that can be read, or None where it has none. No pickled code is run.
+
+    Raises:
+        ValueError: there are some, and none can be read.
+    """
+    paths = sorted(folder.glob("step-*.pt"), reverse=True)
+    for path in paths:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             log.warning("%s cannot be read (%s); trying the one before it", path, error)
+    if paths:
+        raise ValueError(f"none of the checkpoints in {folder} can be read; remove them to begin anew, or pass name=…")
     return None
 
 
@@ -52,22 +71,30 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: none of these.
+        ValueError: a file that is no safetensors file.
     """
     path = Path(source)
     for file in (path, path / "averaged.safetensors"):
         if file.is_file():
-            return load_file(file)
+            return _load(file)
     if not (path / "model.safetensors").is_file():
         raise FileNotFoundError(
             f"init_from: {path} has no weights; give a run's folder (runs/NAME), its export, or a .safetensors file"
         )
-    state = load_file(path / "model.safetensors")
+    state = _load(path / "model.safetensors")
     if (path / "text").is_dir():
         from tsp3d.models.text import load_text_encoder
 
         encoder = load_text_encoder(path / "text")
         state |= {f"text_encoder.{name}": value for name, value in encoder.state_dict().items()}
     return state
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"init_from: {file} is no whole safetensors file ({one_line(error)})") from error
 
 
 def load_weights(net: nn.Module, source: str | Path, strict: bool = True, skip: Sequence[str] = ()) -> list[str]:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tsp3d.data.loader import DataConfig
+
+LIMITS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(
+        ("seed", "threads", "data.scenes_per_step", "data.bare_scenes", "data.sentences_per_scene",
+         "data.unlabelled_sentences", "data.points_per_scene", "data.workers", "optim.max_minutes",
+         "log.validate_every"), (0, math.inf),
+    ),
+    **dict.fromkeys(("data.detection_names", "data.prefetch", "optim.steps", "log.every"), (1, math.inf)),
+    **dict.fromkeys(
+        ("data.sentence_share", "data.mirror_probability", "data.detection_probability", "data.absent_probability",
+         "data.augment.flip", "data.augment.color_drop", "optim.ema"), (0, 1),
+    ),
+}  # fmt: skip
+"""Least and greatest value of settings that would otherwise fail late, or do something else without a word."""
 
 
 @dataclass
@@ -81,7 +97,7 @@ class TrainConfig:
     init_skip: list[str] = field(default_factory=list)
     """Prefixes of the names of weights that ``init_from`` leaves out, e.g. [head.] to train a head anew."""
     freeze: list[str] = field(default_factory=list)
-    """Prefixes of the names of parameters that stay as they are."""
+    """Prefixes of the names of parameters that stay as they are; the statistics of batch norm still follow the data."""
     threads: int = 0
     """Threads of PyTorch's CPU operators; 0 leaves its choice."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -103,7 +119,7 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: unknown key or a value of the wrong type, named.
+        ValueError: unknown key, a value of the wrong type or out of its range, named.
     """
     merged = OmegaConf.structured(TrainConfig)
     try:
@@ -127,7 +143,27 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
         raise ValueError(f"distill.{config.distill_overrides[0]}: which method? pass --distill NAME")
     if config.optim.precision not in ("auto", "no", "bf16", "fp16"):
         raise ValueError(f"optim.precision is {config.optim.precision!r}; it must be auto, no, bf16 or fp16")
+    _check_ranges(config)
     return config
+
+
+def _check_ranges(config: TrainConfig) -> None:
+    data, optim = config.data, config.optim
+    for name, (least, greatest) in LIMITS.items():
+        value = reduce(getattr, name.split("."), config)
+        if not least <= value <= greatest:  # type: ignore[operator]
+            wanted = f"at least {least}" if greatest == math.inf else f"from {least} to {greatest}"
+            raise ValueError(f"{name} is {value}; it must be {wanted}")
+    if not all(0 <= share <= 1 for share in optim.decay_at):
+        raise ValueError(f"optim.decay_at is {optim.decay_at}; give shares of the run from 0 to 1, not epochs or steps")
+    if len(optim.betas) != 2:
+        raise ValueError(f"optim.betas is {optim.betas}; give two numbers")
+    spoken = data.sentences_per_scene or data.unlabelled_sentences or data.detection_probability == 1
+    if config.stage != "detection" and not (data.scenes_per_step and spoken):
+        raise ValueError(
+            f"stage={config.stage} needs sentences in each step: set data.scenes_per_step and "
+            "data.sentences_per_scene to 1 or more"
+        )
 
 
 def _layers(path: Path, depth: int = 0):
@@ -136,6 +172,10 @@ def _layers(path: Path, depth: int = 0):
     if depth > 8:
         raise ValueError(f"{path}: 'base' goes round in a circle")
     values = OmegaConf.load(path)
-    base = values.pop("base", None) if values else None  # type: ignore[union-attr]
+    if not isinstance(values, DictConfig):
+        raise ValueError(f"{path}: expected key: value lines, found {type(OmegaConf.to_container(values)).__name__}")
+    base = values.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise ValueError(f"{path}: base is {base!r}; give the name of another YAML")
     layers = _layers(path.parent / base, depth + 1) if base else []
     return [*layers, values]

@@ -20,11 +20,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from omegaconf import OmegaConf
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tsp3d.data.annotated import SceneSet
 from tsp3d.data.collate import GroundingBatch
 from tsp3d.data.loader import TrainingSamples, training_loader
+from tsp3d.io.errors import one_line
 from tsp3d.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from tsp3d.training.config import TrainConfig
 from tsp3d.training.optim import AveragedWeights, build_optimizer, freeze, progress, rate
@@ -159,19 +161,24 @@ def train(
             recorder.loaded()
             seed_step(config.seed, step, rank)
             factor = rate(config.optim, step, elapsed)
+            statistics = [value.clone() for value in _float_buffers(model)]
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor
             losses = model(batch.to(accelerator.device))
             accelerator.backward(losses["total"])
             norm = _clip(accelerator, net, teaching, config.optim.clip)
-            if math.isfinite(norm):
+            finite = math.isfinite(norm)
+            if finite or accelerator.scaler is not None:  # which leaves a bad step out itself, and lowers its scale
                 optimizer.step()
+            if finite:
                 bad_steps = 0
                 if averaged is not None:
                     averaged.update(net)
                 if teaching is not None:
                     teaching.after_step(net)  # type: ignore[arg-type]
             else:
+                for value, kept in zip(_float_buffers(model), statistics, strict=True):
+                    value.copy_(kept)  # batch norm has seen the bad batch
                 bad_steps += 1
                 log.warning("step %d: gradient norm is %s; the step is left out", step, norm)
                 if bad_steps >= MAX_BAD_STEPS:
@@ -182,8 +189,8 @@ def train(
             if on_step:
                 on_step(step)
             if config.log.validate_every and step % config.log.validate_every == 0 and accelerator.is_main_process:
-                _validate(config, net, averaged, val_scenes, recorder, step)
                 _export(net, averaged, folder, teaching)
+                _validate(config, net, averaged, val_scenes, recorder, step)
             if time.monotonic() - last_save > 60 * config.log.checkpoint_minutes:
                 save()
                 last_save, saved_step = time.monotonic(), step
@@ -192,9 +199,9 @@ def train(
         if saved_step != step or finished:
             save()
         if accelerator.is_main_process:
+            _export(net, averaged, folder, teaching)
             if finished and config.log.validate_every and step % config.log.validate_every:
                 _validate(config, net, averaged, val_scenes, recorder, step)
-            _export(net, averaged, folder, teaching)
         recorder.say(
             f"{'finished' if finished else 'stopped; --resume continues'} at step {step}, {elapsed / 60:.1f} min"
         )
@@ -239,6 +246,10 @@ def _clip(accelerator: Accelerator, net: nn.Module, teaching: Method | None, lim
     return math.hypot(norm, float(nn.utils.clip_grad_norm_(own, limit))) if own else norm
 
 
+def _float_buffers(module: nn.Module) -> list[Tensor]:
+    return [value for value in module.buffers() if value.is_floating_point()]
+
+
 def _validate(
     config: TrainConfig,
     net: nn.Module,
@@ -261,11 +272,14 @@ def _export(net: nn.Module, averaged: AveragedWeights | None, run: Path, teachin
     folder, partial, old = run / "export", run / "export.partial", run / "export.old"
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    with _averaged(net, averaged):
-        net.save_pretrained(partial)  # type: ignore[operator]
-        save_weights(run / "averaged.safetensors", net)
-    if teaching is not None:
-        teaching.export(partial)
+    try:
+        with _averaged(net, averaged):
+            net.save_pretrained(partial)  # type: ignore[operator]
+            save_weights(run / "averaged.safetensors", net)
+        if teaching is not None:
+            teaching.export(partial)
+    except SafetensorError as error:
+        raise OSError(f"{run}: weights cannot be written ({one_line(error)}): is the disk full?") from error
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
@@ -327,7 +341,10 @@ def _restore(
             raise ValueError(f"it was trained {'without' if taught is None else 'with'} a distillation method")
         if teaching is not None and taught is not None:
             teaching.load_state_dict(taught)
+        wanted = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         optimizer.optimizer.load_state_dict(state["optimizer"])
+        for group, settings in zip(optimizer.param_groups, wanted, strict=True):
+            group.update(settings)  # rates and decays are those asked for now
         if averaged is not None and state["averaged"] is not None:
             averaged.load_state_dict(state["averaged"])
     except (RuntimeError, ValueError, KeyError) as error:
