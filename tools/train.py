@@ -67,6 +67,8 @@ def main(
     if torch.distributed.is_initialized():  # its threads must not outlive the interpreter
         torch.distributed.destroy_process_group()
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
+    if not result.finished:
+        raise SystemExit(143)  # as SIGTERM would have it: no script shall go on with half a training
 
 
 def open_split(settings: TrainConfig, split: str, annotations: str) -> SceneSet:

@@ -15,6 +15,7 @@ from fake_scannet import write_scene
 
 from tsp3d.data.scannet_prepare import PrepareSettings, prepare
 from tsp3d.data.toy import write_toy_dataset
+from tsp3d.training import TrainResult
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +52,10 @@ def test_train_then_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     for wrong in ("model.pruning.enabld=false", "model.auxiliary.classes=[table,chair]"):
         with pytest.raises(SystemExit, match=r"train: .*(enabld|auxiliary\.classes)"):
             train.main((*common, wrong, "name=wrong"), config=Path("configs/train/tiny.yaml"))
+    monkeypatch.setattr(train, "train", lambda *_, **__: TrainResult(1, False, tmp_path))  # as a signal ends it
+    with pytest.raises(SystemExit) as stopped:
+        train.main((*common, "name=stopped"), config=Path("configs/train/tiny.yaml"))
+    assert stopped.value.code == 143 and "stopped at step 1" in capsys.readouterr().out
     args = evaluate.Args(data=data, out=tmp_path / "report", model=str(tmp_path / "runs/tiny/export"), timing=1)
     evaluate.main(args)
     report = json.loads((tmp_path / "report/report.json").read_text())
