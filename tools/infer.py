@@ -65,7 +65,7 @@ def main(options: Options) -> int:
         if not options.text:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
         paths = tsp3d.find_scans(options.scan)
-        for place in filter(None, (options.json != "-" and options.json, options.out and options.out / "a.png")):
+        for place in {options.json, options.out and options.out / "a.png"} - {None, "-"}:
             check_writable(place)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision)
         if options.two_streams:

@@ -87,9 +87,9 @@ def test_a_part_of_the_scenes_and_sentences(scenes: PreparedScenes) -> None:
 
 
 def test_no_box_or_no_batch_is_no_measurement(scenes: PreparedScenes) -> None:
-    for wrong in ({"top_k": 0}, {"top_k": -1}, {"batch": 0}):
+    for top_k, batch in ((0, 1), (-1, 1), (1, 0)):
         with pytest.raises(ValueError, match="1 or more"):
-            evaluate_grounding(Oracle(scenes), scenes, **wrong)
+            evaluate_grounding(Oracle(scenes), scenes, top_k=top_k, batch=batch)
 
 
 def test_speed_is_measured_on_each_scene(scenes: PreparedScenes) -> None:

@@ -85,7 +85,7 @@ def test_mean_of_an_mlp_is_the_same_learnt_and_not() -> None:
     torch.testing.assert_close(learnt, sparse.segment_mean(mlp(x), row, 60))
     with torch.inference_mode():
         torch.testing.assert_close(mean_mlp(mlp, x, row, 60), learnt.detach(), rtol=1e-5, atol=1e-6)
-        mlp[2].bias.add_(1)  # weights that changed are seen
+        mlp.get_parameter("2.bias").add_(1)  # weights that changed are seen
         torch.testing.assert_close(
             mean_mlp(mlp, x, row, 60), sparse.segment_mean(mlp(x), row, 60), rtol=1e-5, atol=1e-6
         )

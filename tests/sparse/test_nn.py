@@ -141,7 +141,7 @@ def test_layers_refuse_sizes_and_strides_that_are_none():
     for make in (nn.Conv3d, nn.GenerativeConvTranspose3d, nn.ConvTranspose3d):
         for stride in (0, -2, (2, 2, 2), 1.5):
             with pytest.raises(ValueError, match="stride must be one whole number from 1"):
-                make(4, 4, 3, stride=stride)
+                make(4, 4, 3, stride=stride)  # type: ignore[arg-type]
         for size in (0, -3, (3, 3, 0)):
             with pytest.raises(ValueError, match="kernel_size must be positive"):
                 make(4, 4, size)
