@@ -199,14 +199,11 @@ def test_one_vertex_without_a_place_costs_its_faces_alone(tmp_path):
     np.testing.assert_allclose(np.ptp(scan.xyz, axis=0), (2.0, 0.0, 1.0), atol=0.01)
 
 
-def test_ply_face_before_its_vertices_and_letters_in_its_header(tmp_path):
+def test_ply_face_before_its_vertices(tmp_path):
     text = (
-        "ply\nformat ascii 1.0\ncomment räum\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+        "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
         "element face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 -7\n"
     )
-    (tmp_path / "a.ply").write_text(text, encoding="utf-8")
-    with pytest.raises(ScanError, match=r"a\.ply: the comment in line 3 has letters beyond ASCII; take it out"):
-        load_scan(tmp_path / "a.ply")
-    (tmp_path / "a.ply").write_text(text.replace("ä", "a"))
+    (tmp_path / "a.ply").write_text(text)
     with pytest.raises(ScanError, match="a face points to vertex -7"):
         load_scan(tmp_path / "a.ply")

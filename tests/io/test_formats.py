@@ -175,3 +175,15 @@ def test_byte_order_mark_is_no_part_of_a_table(header: str, tmp_path):
     plain, marked = load_scan(tmp_path / "plain.csv"), load_scan(tmp_path / "marked.csv")
     np.testing.assert_array_equal(plain.xyz, marked.xyz)
     assert (plain.rgb is None) == (marked.rgb is None) == bool(header)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_ply_comments_may_have_any_letters(tmp_path, kind):
+    header = f"ply\nformat {kind} 1.0\ncomment écrit à Zürich\nelement vertex 3\n"
+    header += "".join(f"property float {axis}\n" for axis in "xyz") + "end_header\n"
+    xyz = np.array([[0, 0, 0], [1.5, 0, 0], [0, 2.25, 0.5]], dtype=np.float32)
+    order = ">f4" if "big" in kind else "<f4"
+    body = b"0 0 0\n1.5 0 0\n0 2.25 0.5\n" if kind == "ascii" else xyz.astype(order).tobytes()
+    for encoding in ("utf-8", "latin-1"):
+        (tmp_path / "a.ply").write_bytes(header.encode(encoding) + body)
+        np.testing.assert_allclose(np.ptp(load_scan(tmp_path / "a.ply").xyz, axis=0), (1.5, 2.25, 0.5), atol=0.02)

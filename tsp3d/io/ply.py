@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,7 @@ _FACES = ("vertex_indices", "vertex_index")
 
 def read_ply(path: Path) -> Iterator[Chunk]:
     """Vertices with their colours; of a mesh of few vertices, points sampled on its faces instead."""
-    _check_counts(path)
-    data = _parse(path)
+    data = _parse(path, _check_header(path))
     if "vertex" not in data:
         raise ScanError(f"{path}: the PLY file has no 'vertex' element, so no points; export it as points or a mesh")
     vertices = data["vertex"].data
@@ -39,25 +39,31 @@ def read_ply(path: Path) -> Iterator[Chunk]:
         yield Chunk(_columns(part, ("x", "y", "z")), _columns(part, colours) if colours else None)
 
 
-def _parse(path: Path) -> PlyData:
+def _parse(path: Path, header: bytes) -> PlyData:
+    def source() -> str | io.BytesIO:
+        if header.isascii():
+            return str(path)
+        # plyfile takes no other letters, in comments either.
+        plain = header.decode("ascii", "replace").encode("ascii", "replace")
+        return io.BytesIO(plain + path.read_bytes()[len(header) :])
+
     # Knowing that faces are triangles makes plyfile map them instead of looping over them in Python.
     for known in ({"face": {name: 3}} for name in _FACES):
         try:
-            return PlyData.read(str(path), known_list_len=known)
+            return PlyData.read(source(), known_list_len=known)
         except (PlyElementParseError, KeyError, ValueError):
             continue
-    return PlyData.read(str(path))
+    return PlyData.read(source())
 
 
-def _check_counts(path: Path) -> None:
-    """Refuse a header that promises more than the file can hold: the parser would reserve all of it first."""
-    least, count = 0, 0
+def _check_header(path: Path) -> bytes:
+    """The header. Refuses one that promises more than the file can hold: the parser would reserve all of it first."""
+    header, least, count = b"", 0, 0
     with path.open("rb") as file:
-        for number in range(1, 1001):
+        for _ in range(1000):
             line = file.readline(10_000)
+            header += line
             words = line.decode("latin-1").split()
-            if words[:1] in (["comment"], ["obj_info"]) and not line.isascii():
-                raise ScanError(f"{path}: the comment in line {number} has letters beyond ASCII; take it out")
             if words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal():
                 count = int(words[2])
             elif words[:1] == ["property"]:
@@ -66,6 +72,7 @@ def _check_counts(path: Path) -> None:
                 break
     if least > path.stat().st_size:
         raise ScanError(f"{path}: the file is too short for what its header promises; export or copy it again")
+    return header
 
 
 def _columns(rows: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
