@@ -151,8 +151,9 @@ def mean_mlp(mlp: nn.Sequential, x: Tensor, row: Tensor, size: int) -> Tensor:
     """
     first, _, second, _ = mlp
     assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
-    weights = [first.weight, first.bias, second.weight, second.bias]
-    if not (native(x) and countable(weights)):
+    pairs = [(first.weight, first.bias), (second.weight, second.bias)]
+    layers = layers_of(mlp, x, [part for pair in pairs for part in pair], lambda: pairs)
+    if not packed(layers):
         return segment_mean(mlp(x), row, size)
-    one, two = kept(mlp, weights, lambda: (Packed.of(*weights[:2]), Packed.of(*weights[2:])))
+    one, two = layers
     return ops.mean_mlp(x, one.panels, one.channels, two.panels, two.channels, row, size)
