@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+from torch import Tensor
 
 
 @contextmanager
@@ -32,3 +38,25 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text through :func:`replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def save_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor] | Mapping[str, np.ndarray],
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write a safetensors file of tensors, of any device, or of arrays, through :func:`replacing`.
+
+    Raises OSError where it cannot be written."""
+    # Of an array in another order safetensors writes the numbers as they lie in memory.
+    arrays = {name: np.ascontiguousarray(v) for name, v in tensors.items() if isinstance(v, np.ndarray)}
+    others = {name: v.detach().cpu().contiguous() for name, v in tensors.items() if isinstance(v, Tensor)}
+    with replacing(path) as temporary:
+        try:
+            if arrays:
+                safetensors.numpy.save_file(arrays, temporary, metadata)
+            else:
+                safetensors.torch.save_file(others, temporary, metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(f"{path} cannot be written ({error}): is the disk full?") from error
+        temporary.chmod(0o644)  # safetensors makes files that only their owner reads

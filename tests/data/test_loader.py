@@ -133,7 +133,10 @@ def test_some_scenes_have_only_sentences_that_allow_mirroring(scenes: PreparedSc
 def test_a_share_of_the_sentences_is_always_the_same(scenes: PreparedScenes, share: float, expected: int) -> None:
     config = DataConfig(sentence_share=share, mirror_probability=0, detection_probability=0)
     seen = {
-        query.text for seed in (0, 1) for epoch in range(6) for query in TrainingSamples(scenes, config, seed)[epoch, 0].queries
+        query.text
+        for seed in (0, 1)
+        for epoch in range(6)
+        for query in TrainingSamples(scenes, config, seed)[epoch, 0].queries
     }
     assert len(seen) == expected and len({query.text for query in scenes[0].queries}) == 10
 

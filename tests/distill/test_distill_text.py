@@ -141,13 +141,13 @@ class Stopped:
 
 
 def test_features_that_were_not_written_whole_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(_: object, path: Path) -> None:
+    def stop(_: object, path: Path, *__: object) -> None:
         Path(path).write_bytes(b"half")
         raise KeyboardInterrupt
 
     file = tmp_path / "cache/features.safetensors"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("tsp3d.distill.text.save_file", stop)
+        patched.setattr("safetensors.torch.save_file", stop)
         cached_features(Stopped(), ["the desk"], file)  # type: ignore[arg-type]
     for _ in range(2):  # written, then read
         assert cached_features(Stopped(), ["the desk"], file).lengths == [2]  # type: ignore[arg-type]

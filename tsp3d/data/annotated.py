@@ -85,8 +85,8 @@ class AnnotatedScenes:
         self._check_objects(skip_missing)
         if not self._by_scene:
             raise ValueError(
-                f"{self.file} has no sentence for split {split or 'any'!r} of {self.folder}: check that file, split and "
-                "prepared scenes belong together"
+                f"{self.file} has no sentence for split {split or 'any'!r} of {self.folder}: check that file, split "
+                "and prepared scenes belong together"
             )
         self.scene_ids = sorted(self._by_scene)
         self._complete()
@@ -176,17 +176,15 @@ class AnnotatedScenes:
             f"{', '.join(named)}{' …' if len(missing) > 5 else ''}"
         )
         if not skip:
-            raise ValueError(
-                f"{text}; prepare them with tools/prepare_scannet.py. {SKIP}"
-            )
+            raise ValueError(f"{text}; prepare them with tools/prepare_scannet.py. {SKIP}")
         log.warning("%s; their %d sentences are left out", text, count)
 
     def _check_objects(self, skip: bool) -> None:
         lost, other, rows = [], [], 0
-        for scene_id, annotations in self._by_scene.items():
+        for scene_id, candidates in self._by_scene.items():
             names = {int(item["id"]): item["name"] for item in self._records[scene_id]}
             kept = []
-            for row in annotations:
+            for row in candidates:
                 rows += 1
                 if not row.text.strip():
                     lost.append(f"{row.where}: the sentence has no text")
@@ -202,8 +200,8 @@ class AnnotatedScenes:
         self._by_scene = {scene_id: kept for scene_id, kept in self._by_scene.items() if kept}
         if lost and not skip:
             raise ValueError(
-                f"{lost[0]} ({len(lost)} rows cannot be used). Where an object is missing, annotations and scenes are of "
-                f"different versions, or it has no vertex. {SKIP}"
+                f"{lost[0]} ({len(lost)} rows cannot be used). Where an object is missing, annotations and scenes are "
+                f"of different versions, or it has no vertex. {SKIP}"
             )
         if lost:
             log.warning("%s (%d rows cannot be used, and are left out)", lost[0], len(lost))

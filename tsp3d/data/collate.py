@@ -40,7 +40,8 @@ class GroundingBatch:
     anchors: list[Tensor]
     """Q tensors int64, indices of the other objects mentioned."""
     meta: list[dict[str, Any]]
-    """Q dicts: ``kind`` ("sentence", "detection", "absent", "unlabelled"), ``scene_id`` and what the dataset says of the sentence."""
+    """Q dicts: ``kind`` ("sentence", "detection", "absent", "unlabelled"), ``scene_id`` and what the dataset says of
+    the sentence."""
     scene_ids: list[str]
     """B names of the scenes; with an index into a scene's objects, which augmentation keeps, they name an object."""
 

@@ -25,8 +25,8 @@ class DataConfig:
     folder: str = "data/synth"
     """Dataset folder (see :mod:`tsp3d.data.scenes`)."""
     dataset: str = "synth"
-    """Whose sentences: "synth" for those in the folder ("synth-multi": with those that mean several objects or none), or
-    "scanrefer", "nr3d", "sr3d", "multi3drefer"."""
+    """Whose sentences: "synth" for those in the folder ("synth-multi": with those that mean several objects or none),
+    or "scanrefer", "nr3d", "sr3d", "multi3drefer"."""
     annotations: str = ""
     """Annotation file of these, for training…"""
     val_annotations: str = ""

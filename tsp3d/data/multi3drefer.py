@@ -1,4 +1,4 @@
-"""Multi3DRefer (Zhang et al., ICCV 2023): none, one or several objects for each sentence; a JSON file for each split."""
+"""Multi3DRefer (Zhang et al., ICCV 2023): none, one or several objects for each sentence; one JSON file a split."""
 
 from __future__ import annotations
 

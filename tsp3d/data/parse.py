@@ -56,13 +56,15 @@ _ADJECTIVES = (
     )
 )
 _PLACES = frozenset(
-    "room wall walls floor corner corners ceiling side sides middle center centre end doorway entrance row one ones edge "
-    "top bottom hand bathroom kitchen bedroom office area way head foot feet direction".split()
+    "room wall walls floor corner corners ceiling side sides middle center centre end doorway entrance row one ones "
+    "edge top bottom hand bathroom kitchen bedroom office area way head foot feet direction".split()
 )
 _OPENING = re.compile(
-    r"^(?:and |so |then |please |can you |could you |do you |i want |i mean |the (?:one|object|item) (?:i|you) (?:want|need) is |"
-    r"you are looking for |find |select |show me |point to |locate |pick |choose |highlight |go to |give me |mark |"
-    r"look for |see |where (?:is|are) |which one is |it is |it's |its |this is |these are |there is |there are |there's )+"
+    r"^(?:and |so |then |please |can you |could you |do you |i want |i mean |"
+    r"the (?:one|object|item) (?:i|you) (?:want|need) is |you are looking for |find |select |show me |"
+    r"point to |locate |pick |choose |highlight |go to |"
+    r"give me |mark |look for |see |where (?:is|are) |which one is |it is |it's |its |this is |these are |there is |"
+    r"there are |there's )+"
 )
 _GROUP = re.compile(r"^(?:out of|of|among|amongst) (?:the |all |these )*(?:two|three|four|five|six|seven)?\b")
 
@@ -85,7 +87,8 @@ def parse(text: str) -> Parse:
                 break
     others = []
     for m in mentions:
-        again = m.noun == main.noun and not {"other", "another"} & set(tokens[m.sentence][max(m.start - 2, 0) : m.start])
+        before = tokens[m.sentence][max(m.start - 2, 0) : m.start]
+        again = m.noun == main.noun and not {"other", "another"} & set(before)
         if m is not main and not again and m.noun not in others:
             others.append(m.noun)
     return Parse(main.noun, tuple(others))

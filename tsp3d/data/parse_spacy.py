@@ -1,6 +1,7 @@
 """The parse of :mod:`tsp3d.data.parse` by spaCy's noun chunks, where spaCy and a model of English are installed.
 
-For comparison: on generated sentences the rules are right more often (tests/data/test_parse_spacy.py), and need neither.
+For comparison: on generated sentences the rules are right more often (tests/data/test_parse_spacy.py), and need
+neither.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class Query:
     view_dependent: bool = False
     """The text has words (left, behind, …) that a mirrored scene would make false."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """``kind`` ("sentence", "detection", "absent", "unlabelled"); of sentences also ``relation``, ``unique`` and so on."""
+    """``kind`` ("sentence", "detection", "absent", "unlabelled"); of sentences also ``relation``, ``unique`` and so
+    on."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ settings that it was made with. So what is finished needs no bookkeeping: ``scen
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,11 +17,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from tsp3d.data.scannet import SceneError, ScannetScene, box_of, read_scene
+from tsp3d.data.scannet import ScannetScene, SceneError, box_of, read_scene
 from tsp3d.data.scenes import FORMAT, VERSION
-from tsp3d.files import replacing, write_text
+from tsp3d.files import save_tensors, write_text
 
 LARGEST = 32.767
 """Metres from the origin that 16 bits of millimetres reach."""
@@ -163,12 +161,7 @@ def _prepare_one(job: tuple[Path, Path, PrepareSettings]) -> tuple[str, str]:
         known = isinstance(error, SceneError)
         return folder.name, str(error) if known else f"{type(error).__name__}: {error}; check the scene's files"
     header = {"record": json.dumps(record), "settings": json.dumps(asdict(settings))}
-    with replacing(path) as temporary:
-        try:
-            save_file({f"{folder.name}.{name}": value for name, value in arrays.items()}, temporary, metadata=header)
-        except SafetensorError as error:
-            raise OSError(f"{path} cannot be written ({error}): is the disk full? Run it again to go on") from error
-        os.chmod(temporary, 0o644)
+    save_tensors(path, {f"{folder.name}.{name}": value for name, value in arrays.items()}, header)
     return folder.name, ""
 
 

@@ -256,7 +256,9 @@ def _lines(path: Path, *needed: str):
                 except json.JSONDecodeError as error:
                     raise ValueError(f"{path}, line {number}: not JSON ({error}); write the dataset again") from error
                 if not isinstance(record, dict) or any(record.get(key) in (None, "") for key in needed):
-                    raise ValueError(f"{path}, line {number}: a record needs {', '.join(needed)}, and none of them empty")
+                    raise ValueError(
+                        f"{path}, line {number}: a record needs {', '.join(needed)}, and none of them empty"
+                    )
                 yield start, end, record
             start = end
 

@@ -16,8 +16,8 @@ COLUMNS = (
 class Sr3D(AnnotatedScenes):
     """Sentences of ``sr3d.csv`` or ``sr3d+.csv`` that name the target's class.
 
-    ``meta`` of a sentence: ``distractors`` (none, which only Sr3D+ has; one: easy; more: hard), ``reference_type`` where
-    the file has it.
+    ``meta`` of a sentence: ``distractors`` (none, which only Sr3D+ has; one: easy; more: hard), ``reference_type``
+    where the file has it.
     """
 
     def __init__(self, folder: str | Path, file: str | Path, split: str = "val", skip_missing: bool = False) -> None:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from tsp3d.files import save_tensors
 from tsp3d.synth.types import CLASSES, SceneObject, Sentence
 
 COLORS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (40, 60, 200), "white": (230, 230, 230)}
@@ -51,7 +51,7 @@ def write_toy_dataset(
             )
             sentences += [{"scene_id": scene_id, **asdict(item)} for item in _sentences(records)]
             if (index + 1) % shard == 0 or index + 1 == count:
-                save_file(tensors, path / name)
+                save_tensors(path / name, tensors)
                 tensors = {}
         (path / "scenes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scenes))
         (path / "sentences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sentences))

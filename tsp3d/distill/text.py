@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsp3d.files import replacing
+from tsp3d.files import save_tensors
 from tsp3d.models.text_small import SmallTextEncoder
 
 log = logging.getLogger(__name__)
@@ -101,8 +101,7 @@ def cached_features(teacher: Teacher, texts: Sequence[str], file: str | os.PathL
         return WordFeatures(stored["words"], stored["lengths"].tolist(), stored["sentences"])
     found = teacher.features(texts)
     lengths = torch.tensor(found.lengths)
-    with replacing(path) as partial:
-        save_file({"words": found.words, "lengths": lengths, "sentences": found.sentences}, partial)
+    save_tensors(path, {"words": found.words, "lengths": lengths, "sentences": found.sentences})
     return found
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from tsp3d.files import replacing, write_text
+from tsp3d.files import save_tensors, write_text
 from tsp3d.io import UserError
 from tsp3d.io.errors import one_line
 from tsp3d.views.cameras import ObjectViews
@@ -106,9 +106,7 @@ def save_stream(folder: Path, stream: ViewStream, config: ViewConfig, encoder: I
         "random": random,
         "encoder_sha256": encoder.identity,
     }
-    with replacing(path / "model.safetensors") as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in stream.state_dict().items()}, temporary)
-        temporary.chmod(0o644)  # safetensors makes files that only their owner reads
+    save_tensors(path / "model.safetensors", stream.state_dict())
     write_text(path / "config.json", json.dumps(settings, indent=2))
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d import sparse
-from tsp3d.files import replacing, write_text
+from tsp3d.files import save_tensors, write_text
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 
@@ -348,11 +348,8 @@ class GroundingNet(nn.Module):
         state = {}
         for name, value in self.state_dict().items():
             if not name.startswith(("auxiliary.", "text_encoder.")):
-                value = value.detach().cpu().contiguous()
                 state[name] = value.half() if half and value.ndim >= 2 else value
-        with replacing(folder / "model.safetensors") as path:
-            save_file(state, path)
-            path.chmod(0o644)  # safetensors makes files that only their owner reads
+        save_tensors(folder / "model.safetensors", state)
         write_text(folder / "config.json", json.dumps(self.config.to_dict(), indent=2))
 
     @classmethod

@@ -11,10 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from tsp3d.files import save_tensors
 from tsp3d.models.ragged import PaddedPlan, RaggedPlan
 from tsp3d.models.text import BUNDLED, TextConfig, TextEncoder, TextFeatures, config_from_dict
 from tsp3d.sparse.linear import attention_layer, layers_of, linear, packed
@@ -110,8 +111,7 @@ class SmallTextEncoder(TextEncoder):
         (path / "config.json").write_text(json.dumps({**asdict(self.config), "name": ""}, indent=2) + "\n")
         self.tokenizer.save(str(path / "tokenizer.json"), pretty=False)
         dtype = torch.float16 if half else torch.float32
-        state = {key: value.detach().to("cpu", dtype).contiguous() for key, value in self.state_dict().items()}
-        save_file(state, path / "model.safetensors")
+        save_tensors(path / "model.safetensors", {key: value.to(dtype) for key, value in self.state_dict().items()})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], **changes: object) -> SmallTextEncoder:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from tsp3d.files import save_tensors
 from tsp3d.synth.assets import AssetLibrary, load_assets
 from tsp3d.synth.language import generate_sentences
 from tsp3d.synth.scene import SynthScene, generate_scene
@@ -88,12 +88,10 @@ def write_shard(path: Path, scenes: Iterable[SynthScene]) -> None:
     for scene in scenes:
         name = scene.description.scene_id
         tensors[f"{name}.xyz_mm"] = np.round(scene.xyz * 1000).astype(np.int16)
-        tensors[f"{name}.rgb"] = np.ascontiguousarray(scene.rgb)
-        tensors[f"{name}.instance"] = np.ascontiguousarray(scene.instance)
-    partial = path.with_suffix(".tmp")
+        tensors[f"{name}.rgb"] = scene.rgb
+        tensors[f"{name}.instance"] = scene.instance
     # One entry only: safetensors writes several in no fixed order, and the same dataset is the same bytes.
-    save_file(tensors, str(partial), metadata={"format": f"{FORMAT} {VERSION}"})
-    partial.replace(path)
+    save_tensors(path, tensors, {"format": f"{FORMAT} {VERSION}"})
 
 
 _worker: dict[str, Any] = {}

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tsp3d.files import replacing
+from tsp3d.files import replacing, save_tensors
 from tsp3d.io.errors import one_line
 
 log = logging.getLogger(__name__)
@@ -58,9 +58,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def save_weights(path: Path, net: nn.Module) -> None:
     """Write all of a network's weights, training-only parts included, atomically (safetensors)."""
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()}
-    with replacing(path) as partial:
-        save_file(state, partial)
+    save_tensors(path, {name: value.clone() for name, value in net.state_dict().items()})  # some may share memory
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:

@@ -20,13 +20,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from omegaconf import OmegaConf
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tsp3d.data.annotated import SceneSet
 from tsp3d.data.collate import GroundingBatch
 from tsp3d.data.loader import TrainingSamples, training_loader
-from tsp3d.io.errors import one_line
 from tsp3d.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from tsp3d.training.config import TrainConfig
 from tsp3d.training.optim import AveragedWeights, build_optimizer, freeze, progress, rate
@@ -272,14 +270,11 @@ def _export(net: nn.Module, averaged: AveragedWeights | None, run: Path, teachin
     folder, partial, old = run / "export", run / "export.partial", run / "export.old"
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        with _averaged(net, averaged):
-            net.save_pretrained(partial)  # type: ignore[operator]
-            save_weights(run / "averaged.safetensors", net)
-        if teaching is not None:
-            teaching.export(partial)
-    except SafetensorError as error:
-        raise OSError(f"{run}: weights cannot be written ({one_line(error)}): is the disk full?") from error
+    with _averaged(net, averaged):
+        net.save_pretrained(partial)  # type: ignore[operator]
+        save_weights(run / "averaged.safetensors", net)
+    if teaching is not None:
+        teaching.export(partial)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tsp3d.files import replacing
+from tsp3d.files import save_tensors
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +75,7 @@ class FeatureCache:
             except (SafetensorError, OSError, ValueError) as error:
                 log.warning("%s is damaged (%s); it is computed again", path, error)
         tensors = {name: value.detach().cpu().contiguous() for name, value in compute().items()}
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"sha256": content_hash(tensors)})
+        save_tensors(path, tensors, {"sha256": content_hash(tensors)})
         return tensors
 
 
