@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "../common/parallel.h"
+#include "../common/round.h"
 #include "checks.h"
 #include "micro.h"
 
@@ -44,7 +45,7 @@ template <class T, class Query, class Key, class Value, class Store>
 void attend(const Tensor& q_splits, const Tensor& k_splits, int64_t q_rows, int64_t k_rows, int64_t heads,
             int64_t channels, int64_t width, const Query& query, const Key& key, const Value& value, const Store& store) {
   const AttentionMicro<T>& kernel = attention_micro<T>();
-  const int64_t lanes = kernel.lanes, vectors = (width + lanes - 1) / lanes, padded_width = vectors * lanes;
+  const int64_t lanes = kernel.lanes, vectors = ceil_div(width, lanes), padded_width = vectors * lanes;
   const int64_t sequences = q_splits.size(0) - 1, *qs = borders(q_splits, q_rows), *ks = borders(k_splits, k_rows);
   struct Item {
     int64_t sequence, head, first, last;
@@ -60,11 +61,11 @@ void attend(const Tensor& q_splits, const Tensor& k_splits, int64_t q_rows, int6
       for (int64_t first = qs[s]; first < qs[s + 1]; first += block)
         items.push_back({s, h, first, std::min(first + block, qs[s + 1])});
   }
-  const int64_t room = (longest + lanes - 1) / lanes * lanes;
+  const int64_t room = round_up(longest, lanes);
   parallel_items(static_cast<int64_t>(items.size()), work, [&](int64_t number) {
     const Item item = items[number];
     const int64_t begin = ks[item.sequence], count = ks[item.sequence + 1] - begin;
-    const int64_t padded = (count + lanes - 1) / lanes * lanes;
+    const int64_t padded = round_up(count, lanes);
     T* keys = workspace<T, 5>(channels * room + room * padded_width + kernel.rows * (room + channels + padded_width));
     T* values = keys + channels * room;
     T* sums = values + room * padded_width;

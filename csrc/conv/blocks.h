@@ -4,15 +4,13 @@
 #include <algorithm>
 
 #include "../common/parallel.h"
+#include "../common/round.h"
 #include "../common/tensor.h"
 
 namespace tsp3d {
 
 constexpr int64_t kCacheBytes = 256 * 1024;         // what a block of output rows may take of the L2 cache
 constexpr int64_t kFewRows = 64, kManyRows = 1024;  // of a block, but for fewer where threads share the work equally
-
-inline int64_t ceil_div(int64_t v, int64_t by) { return (v + by - 1) / by; }
-inline int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
 struct Map {
   Tensor in, out, splits;

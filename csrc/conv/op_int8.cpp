@@ -12,7 +12,7 @@ void check_int8(const Tensor& feats, const Tensor& weight, const Tensor& scales,
   STD_TORCH_CHECK(feats.dim() == 2 && weight.dim() == 4 && scales.dim() == 1,
                   "tsp3d: conv_int8 takes feats (N, Cin), weight (K, Cin / 4, Cout in 16s, 4), scales (Cout,)");
   STD_TORCH_CHECK(weight.scalar_type() == ScalarType::Char, "tsp3d: the weight of conv_int8 must be int8");
-  STD_TORCH_CHECK(weight.size(1) == round_up(feats.size(1), kInt8Depth) / kInt8Depth &&
+  STD_TORCH_CHECK(weight.size(1) == ceil_div(feats.size(1), kInt8Depth) &&
                       weight.size(2) == round_up(scales.size(0), kInt8Lanes) && weight.size(3) == kInt8Depth,
                   "tsp3d: weight is packed for ", kInt8Depth * weight.size(1), " and ", weight.size(2),
                   " channels, not for ", feats.size(1), " and ", scales.size(0));

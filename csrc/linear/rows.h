@@ -7,6 +7,7 @@
 
 #include "../common/panel.h"
 #include "../common/parallel.h"
+#include "../common/round.h"
 #include "../common/tensor.h"
 
 namespace tsp3d {
@@ -20,9 +21,12 @@ struct Linear {
   const T *after_weight = nullptr, *after_bias = nullptr;
   int64_t cin = 0, cout = 0, activation = 0;
   T eps = 0;
+
+  int64_t padded() const { return round_up(cout, kPanel); }
+  int64_t room(int64_t rows) const { return rows * (cin + padded()); }  // numbers of scratch for so many rows
 };
 
-// Rows first..last of x (N, Cin) -> out (N, Cout). scratch: room for (last - first) * (cin + whole panels) numbers.
+// Rows first..last of x (N, Cin) -> out (N, Cout). scratch: layer.room(last - first) numbers.
 template <class T>
 using LinearRows = void (*)(const Linear<T>& layer, const T* x, T* out, int64_t first, int64_t last, T* scratch);
 
@@ -39,10 +43,9 @@ AddToGroups<T> add_to_groups();
 template <class T>
 void run(const Linear<T>& layer, const T* x, T* out, int64_t rows) {
   const LinearRows<T> some = linear_rows<T>();
-  const int64_t room = layer.cin + (layer.cout + kPanel - 1) / kPanel * kPanel;
   parallel_items((rows + kLinearRows - 1) / kLinearRows, rows * layer.cin * layer.cout / 16, [&](int64_t item) {
     const int64_t first = item * kLinearRows, last = std::min(rows, first + kLinearRows);
-    some(layer, x, out, first, last, workspace<T, 5>((last - first) * room));
+    some(layer, x, out, first, last, workspace<T, 5>(layer.room(last - first)));
   });
 }
 
@@ -60,7 +63,7 @@ class Arguments {
   // A layer without its neighbours.
   Linear<T> layer(const Tensor& panels, int64_t cin, int64_t cout, const char* name) {
     Linear<T> result;
-    result.panels = rows(panels, (cout + kPanel - 1) / kPanel * (cin + 1), kPanel, name);
+    result.panels = rows(panels, ceil_div(cout, kPanel) * (cin + 1), kPanel, name);
     result.cin = cin, result.cout = cout;
     return result;
   }

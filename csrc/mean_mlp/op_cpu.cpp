@@ -16,9 +16,8 @@ void means(const Linear<T>& first, const Linear<T>& second, const T* x, const in
   const LinearRows<T> some = linear_rows<T>();
   const AddToGroups<T> add = add_to_groups<T>();
   const int64_t cin = first.cin, hidden = first.cout, channels = second.cout;
-  const auto padded = [](int64_t width) { return (width + kPanel - 1) / kPanel * kPanel; };
-  const int64_t room = std::max(cin + padded(hidden), hidden + padded(channels));
-  T* in = workspace<T, 6>(kLinearRows * (cin + hidden + channels + room));
+  const int64_t room = std::max(first.room(kLinearRows), second.room(kLinearRows));
+  T* in = workspace<T, 6>(kLinearRows * (cin + hidden + channels) + room);
   T *between = in + kLinearRows * cin, *out = between + kLinearRows * hidden, *scratch = out + kLinearRows * channels;
   int64_t rows[kLinearRows], groups[kLinearRows], taken = 0;
   std::vector<int64_t> counts(high - low, 0);
@@ -47,8 +46,8 @@ void means(const Linear<T>& first, const Linear<T>& second, const T* x, const in
 
 Tensor mean_mlp(const Tensor& x, const Tensor& first_, int64_t hidden, const Tensor& second_, int64_t channels,
                 const Tensor& row_, int64_t size) {
-  STD_TORCH_CHECK(x.dim() == 2 && row_.dim() == 1 && row_.size(0) == x.size(0),
-                  "tsp3d: mean_mlp takes rows (N, Cin) and the group of each (N,)");
+  STD_TORCH_CHECK(x.dim() == 2 && row_.dim() == 1 && row_.size(0) == x.size(0) && size >= 0,
+                  "tsp3d: mean_mlp takes rows (N, Cin), the group of each (N,) and size >= 0");
   const Tensor row = dense<int64_t>(row_, "row");
   return dispatch_real(x, "mean_mlp", [&](auto zero) {
     using T = decltype(zero);
