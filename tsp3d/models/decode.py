@@ -36,7 +36,7 @@ def best_boxes(
     voted = vote_iou > 0 and len(boxes) > 0
     agree = scores
     if voted:
-        agree = (sparse.box_iou_3d(boxes, boxes) > vote_iou).to(boxes.dtype)
+        agree = sparse.box_iou_3d(boxes, boxes).gt_(vote_iou)  # 1 or 0
         agree.fill_diagonal_(1.0)  # a box without volume overlaps nothing
         rank = agree @ (logits - logits[0]).exp() / everything
     if top_k == 1 and len(rank):  # the vote of one box is all that is asked for

@@ -16,7 +16,7 @@ from tsp3d.losses import inside_cubes
 from tsp3d.sparse import SparseTensor
 from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import ConvNorm, conv_norm
-from tsp3d.sparse.linear import linear
+from tsp3d.sparse.linear import layers_of, linear
 
 from .config import ModelConfig
 from .decode import logit_of
@@ -330,8 +330,10 @@ class GroundingHead(nn.Module):
             candidates = candidates.prune(top_mask(scores, candidates.offsets, config.candidates))
         at = positions(candidates, self.config.voxel_size, self._half)
         candidates, text = self._attend(self.com_trans, candidates, at, text, text_lengths, 0)
-        weight = self.com_cls.weight.squeeze(2)
-        logits = nn.functional.linear(candidates.feats, weight, self.com_cls.bias)[:, 0]
+        weight, bias = self.com_cls.weight, self.com_cls.bias
+        assert bias is not None
+        layers = layers_of(self.com_cls, candidates.feats, [weight, bias], lambda: [(weight.squeeze(2), bias)])
+        logits = linear(candidates.feats, layers[0])[:, 0]
         add = (logits.detach().sigmoid() > config.threshold) & sparse.difference_mask(candidates, x)
         found = VoxelLogits(at, candidates.coords[:, 0].long(), logits)
         added = candidates.prune(add)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tsp3d.sparse import backends, ops, reference_int8
 from tsp3d.sparse.kept import countable, inferring, kept
+from tsp3d.sparse.linear import Packed
 from tsp3d.sparse.nn import BatchNorm, Convolution, convolve
 from tsp3d.sparse.reference import pack
 from tsp3d.sparse.reference_int8 import step_and_zero
@@ -43,6 +44,9 @@ def conv_norm(
         return SparseTensor.over(
             operator(x.feats, *weight, residual, m.in_rows, m.out_rows, m.splits, target.rows, relu), target
         )
+    if m is None and residual is None and x.feats.is_cpu:
+        layer = kept(conv, parts, lambda: _rows(conv, norm), "rows")
+        return x.replace(layer(x.feats, activation="relu" if relu else "none"))
     weight, bias = kept(conv, parts, lambda: _folded(conv, norm))
     if m is not None:  # on CUDA the tuned kernels, which leave the rest to a pass of its own
         feats = convolve(x.feats, weight if weight.ndim == 3 else weight[None], m, target.rows).add_(bias)
@@ -117,6 +121,11 @@ def _folded(conv: Convolution, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """The weight, like ``conv.kernel``, and the bias (Cout,) of both."""
     scale, shift = norm.scale_and_shift()
     return conv.kernel * scale, shift if conv.bias is None else shift + conv.bias[0] * scale
+
+
+def _rows(conv: Convolution, norm: BatchNorm) -> Packed:
+    weight, bias = _folded(conv, norm)
+    return Packed.of(weight.T, bias)
 
 
 def _packed(conv: Convolution, norm: BatchNorm) -> tuple[Callable[..., Tensor], tuple]:

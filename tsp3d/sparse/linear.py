@@ -33,8 +33,9 @@ class Packed:
     """Cout"""
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor) -> Packed:
+    def of(cls, weight: Tensor, bias: Tensor | None) -> Packed:
         """From a weight (Cout, Cin) and bias (Cout,) as ``nn.Linear`` has them."""
+        bias = weight.new_zeros(len(weight)) if bias is None else bias
         columns = F.pad(torch.cat([weight.T, bias[None]]), (0, -len(weight) % PANEL))  # (Cin + 1, P * 32)
         return cls(columns.unflatten(1, (-1, PANEL)).transpose(0, 1).contiguous(), len(weight))
 

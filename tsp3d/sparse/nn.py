@@ -14,6 +14,7 @@ from tsp3d.sparse import backends, ops, planned, reference
 from tsp3d.sparse.coords import CoordinateSet
 from tsp3d.sparse.kept import countable, kept, native
 from tsp3d.sparse.kernel_map import KernelMap, Region, check_step, triple
+from tsp3d.sparse.linear import Packed
 from tsp3d.sparse.tensor import SparseTensor, summable
 
 Size = int | tuple[int, int, int]
@@ -60,8 +61,7 @@ class Convolution(nn.Module):
         self.check(x)
         target, kernel_map = self.places(x, *like)
         if kernel_map is None:
-            bias = None if self.bias is None else self.bias[0].to(x.dtype)
-            return x.replace(F.linear(x.feats, self.kernel.T.to(x.dtype), bias))
+            return x.replace(self._rows(x.feats))
         weight = self.kernel if self.kernel.ndim == 3 else self.kernel[None]
         if self._keeps(x.feats):
             m, panels = kernel_map, kept(self, [self.kernel], lambda: reference.pack(weight))
@@ -73,9 +73,20 @@ class Convolution(nn.Module):
         feats = convolve(x.feats, weight, kernel_map, target.rows, region)
         return SparseTensor.over(feats if self.bias is None else feats + self.bias.to(feats.dtype), target)
 
+    def _rows(self, feats: Tensor) -> Tensor:
+        """The result of kernel size 1."""
+        bias = None if self.bias is None else self.bias[0]
+        if self._keeps(feats):
+            return kept(self, self._parts, lambda: Packed.of(self.kernel.T, bias), "rows")(feats)
+        return F.linear(feats, self.kernel.T.to(feats.dtype), None if bias is None else bias.to(feats.dtype))
+
+    @property
+    def _parts(self) -> list[Tensor]:
+        return [self.kernel] if self.bias is None else [self.kernel, self.bias]
+
     def _keeps(self, feats: Tensor) -> bool:
-        """Whether the weight is packed once, for the operator of inference."""
-        parts = [self.kernel] if self.bias is None else [self.kernel, self.bias]
+        """Whether the weight is packed once, for the operators of inference."""
+        parts = self._parts
         same = all(part.dtype == feats.dtype for part in parts)
         others = backends.peer is not None or planned.serves(feats)
         return same and native(feats) and not others and countable(parts)
