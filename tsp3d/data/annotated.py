@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,19 +181,19 @@ class AnnotatedScenes:
     def _check_objects(self, skip: bool) -> None:
         lost, other, rows = [], [], 0
         for scene_id, candidates in self._by_scene.items():
-            names = {int(item["id"]): item["name"] for item in self._records[scene_id]}
+            labels = {int(item["id"]): item["name"] for item in self._records[scene_id]}
             kept = []
             for row in candidates:
                 rows += 1
                 if not row.text.strip():
                     lost.append(f"{row.where}: the sentence has no text")
                     continue
-                absent = [i for i in row.targets if i not in names]
+                absent = [i for i in row.targets if i not in labels]
                 if absent:
                     lost.append(f"{row.where}: {scene_id} has no object {absent[0]}")
                     continue
-                if row.name and row.targets and names[row.targets[0]] != label_of(row.name):
-                    other.append(f"{row.where}: {row.name!r} is {names[row.targets[0]]!r} in {scene_id}")
+                if row.name and row.targets and labels[row.targets[0]] != label_of(row.name):
+                    other.append(f"{row.where}: {row.name!r} is {labels[row.targets[0]]!r} in {scene_id}")
                 kept.append(row)
             self._by_scene[scene_id] = kept
         self._by_scene = {scene_id: kept for scene_id, kept in self._by_scene.items() if kept}
@@ -211,13 +210,6 @@ class AnnotatedScenes:
 
 SceneSet = PreparedScenes | AnnotatedScenes
 """Whatever training and evaluation read."""
-
-
-def same_label_count(row: Annotation, records: Sequence[dict[str, Any]]) -> int:
-    """Other objects of the scene that have the first target's raw label."""
-    names = Counter(item["name"] for item in records)
-    target = next(item["name"] for item in records if int(item["id"]) == row.targets[0])
-    return names[target] - 1
 
 
 def mentioned(row: Annotation, records: Sequence[dict[str, Any]], place: dict[int, int]) -> tuple[int, ...]:
