@@ -239,7 +239,19 @@ def test_errors_about_files(scenes: Path, tmp_path: Path) -> None:
         ScanRefer(scenes, write(tmp_path / "odd.json", {"a": 1}))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"row 0: no field \['ann_id', 'description'\]"):
         ScanRefer(scenes, write(tmp_path / "odd.json", [{"scene_id": "", "object_id": 1, "object_name": ""}]))
-    path = write(tmp_path / "ok.json", [scanrefer("scene0002_00", 0, "x")])
+    row = scanrefer("scene0002_00", 0, "x")
+    for field, value in (("description", None), ("scene_id", 2)):
+        with pytest.raises(ValueError, match=rf"odd\.json, row 1: {field} is .*, not a text; download ScanRefer"):
+            ScanRefer(scenes, write(tmp_path / "odd.json", [row, {**row, field: value}]))
+    with pytest.raises(ValueError, match=r"row 0: eval_type is \['mt'\], not a text"):
+        Multi3DRefer(scenes, write(tmp_path / "odd.json", [multi([0, 1], ["mt"])]))  # type: ignore[arg-type]
+    assert len(ScanRefer(scenes, write(tmp_path / "unnamed.json", [{**row, "object_name": None}]))) == 1
+    header = ",".join(NR3D[0]).encode()
+    for content in (header + b"\n\xe4", header + b'\n"' + b"x" * 200_000):  # another encoding; a quote without its end
+        (tmp_path / "odd.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=r"odd\.csv is not CSV in UTF-8 .*download Nr3D again"):
+            Nr3D(scenes, tmp_path / "odd.csv")
+    path = write(tmp_path / "ok.json", [row])
     with pytest.raises(FileNotFoundError, match="prepare_scannet"):
         ScanRefer(tmp_path, path)
     with pytest.raises(ValueError, match=r"--annotations FILE.*data\.val_annotations=FILE"):

@@ -23,6 +23,9 @@ VIEW_WORDS = frozenset(
 )
 """A sentence with one of these tokens is view-dependent (ReferIt3D, Achlioptas et al., ECCV 2020, section 5)."""
 
+TEXTS = ("scene_id", "description", "eval_type")
+"""Fields of JSON files that hold text."""
+
 SKIP = "Leave them out with --skip-missing (in training: data.skip_missing=true)"
 
 
@@ -251,7 +254,7 @@ def read_json_rows(path: str | Path, needed: Sequence[str], what: str) -> list[d
     """The rows of a JSON list of objects.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: not such a list, or a row lacks a field.
+        FileNotFoundError: no such file. ValueError: not such a list, or a row lacks a field or has no text there.
     """
     path = Path(path)
     if not path.is_file():
@@ -268,6 +271,9 @@ def read_json_rows(path: str | Path, needed: Sequence[str], what: str) -> list[d
             raise ValueError(
                 f"{path}, row {number}: no field {lacking} ({what} has {list(needed)}); it has {sorted(row)}"
             )
+        odd = [name for name in TEXTS if name in needed and not isinstance(row[name], str)]
+        if odd:
+            raise ValueError(f"{path}, row {number}: {odd[0]} is {row[odd[0]]!r}, not a text; download {what} again")
     return rows
 
 
@@ -275,17 +281,20 @@ def read_csv_rows(path: str | Path, needed: Sequence[str], what: str) -> list[di
     """The rows of a CSV file by its header.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: a column is missing, or a row is cut off.
+        FileNotFoundError: no such file. ValueError: not such a file, a column is missing, or a row is cut off.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no annotations at {path}; give the CSV file of {what}")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        lacking = [name for name in needed if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise ValueError(f"{path} has no column {lacking} ({what} has it); its columns are {reader.fieldnames}")
-        rows = list(reader)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or (), list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not CSV in UTF-8 ({error}); download {what} again") from error
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise ValueError(f"{path} has no column {lacking} ({what} has it); its columns are {list(columns)}")
     for number, row in enumerate(rows, 2):
         if any(row[name] is None for name in needed):
             raise ValueError(f"{path}, line {number}: cut off; download {what} again")

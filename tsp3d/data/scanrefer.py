@@ -88,7 +88,7 @@ def read_scanrefer(file: str | Path, tokens: bool = False) -> list[Annotation]:
         meta = {"object_id": object_id, "ann_id": str(row["ann_id"])}
         rows.append(
             Annotation(
-                row["scene_id"], text, (object_id,), where, row["object_name"],
+                row["scene_id"], text, (object_id,), where, str(row["object_name"] or ""),
                 view_dependent=is_view_dependent(map(str, words)), meta=meta,
             )
         )  # fmt: skip
