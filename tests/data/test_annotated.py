@@ -130,6 +130,11 @@ def test_nr3d_tests_on_what_was_guessed_right_and_trains_on_all(scenes: Path, tm
     train = Nr3D(scenes, path, "train")  # scene0009_00 is not prepared, but has no row either
     assert [q.text for i in range(2) for q in train[i].queries] == ['a, "quoted", chair', "chair left-most"]
     assert train[1].queries[0].view_dependent
+    # The report goes by whole tokens, as ReferIt3D does; augmentation also by what hyphens join in them.
+    row = nr3d("scene0002_00", 0, "chair on the left-hand side", "chair-2-0-1")
+    (query,) = Nr3D(scenes, write(tmp_path / "hand.csv", [row]))[0].queries
+    assert query.view_dependent and "view-independent" in groups_of(query.meta)
+    assert "view-dependent" in groups_of(queries[0].meta)
     with pytest.raises(ValueError, match="no column .*'correct_guess'"):
         rows = [{k: v for k, v in row.items() if k != "correct_guess"} for row in NR3D]
         Nr3D(scenes, write(tmp_path / "short.csv", rows))

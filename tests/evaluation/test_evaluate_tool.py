@@ -61,6 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scan_id,target_id,instance_type,utterance,correct_guess,mentions_target_class,tokens,stimulus_id\n"
         "scene0011_00,0,chair,chair facing the table,True,True,\"['chair','facing','the','table']\","
         "scene0011_00-chair-2-0-1\n"
+        "scene0011_00,1,chair,chair on the left-hand side,True,True,\"['chair','on','the','left-hand','side']\","
+        "scene0011_00-chair-2-1-0\n"
     )
     return root
 
@@ -69,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("dataset", "file", "groups"),
     [
         ("scanrefer", "scanrefer.json", {"overall": 2, "multiple": 2, "multiple (official)": 2}),
-        ("nr3d", "nr3d.csv", {"overall": 1, "easy": 1, "view-dependent": 1}),
+        ("nr3d", "nr3d.csv", {"overall": 2, "easy": 2, "view-dependent": 1, "view-independent": 1}),
         ("multi3drefer", "multi3drefer.json", {"overall": 2, "mt": 1, "zt_w_d": 1}),
     ],
 )

@@ -16,7 +16,8 @@ COLUMNS = (
 class Nr3D(AnnotatedScenes):
     """Sentences of ``nr3d.csv``: for training all of them, otherwise those that the listener guessed right.
 
-    ``meta`` of a sentence: ``distractors`` (one: easy, more: hard), ``correct_guess``, ``mentions_target_class``.
+    ``meta`` of a sentence: ``distractors`` (one: easy, more: hard), ``view_dependent``,
+    ``correct_guess``, ``mentions_target_class``.
     """
 
     def __init__(self, folder: str | Path, file: str | Path, split: str = "val", skip_missing: bool = False) -> None:
@@ -32,9 +33,9 @@ def read_nr3d(file: str | Path) -> list[Annotation]:
     for number, row in enumerate(read_csv_rows(file, COLUMNS, "Nr3D"), 2):
         where = f"{file}, line {number}"
         target = to_int(row["target_id"], where, "target_id")
-        counts, view_dependent = difficulty(row["stimulus_id"], target, row["tokens"], row["utterance"], where)
+        group, view_dependent = difficulty(row["stimulus_id"], target, row["tokens"], row["utterance"], where)
         meta = {
-            **counts,
+            **group,
             "correct_guess": to_bool(row["correct_guess"], where, "correct_guess"),
             "mentions_target_class": to_bool(row["mentions_target_class"], where, "mentions_target_class"),
         }

@@ -16,8 +16,8 @@ COLUMNS = (
 class Sr3D(AnnotatedScenes):
     """Sentences of ``sr3d.csv`` or ``sr3d+.csv`` that name the target's class.
 
-    ``meta`` of a sentence: ``distractors`` (none, which only Sr3D+ has; one: easy; more: hard), ``reference_type``
-    where the file has it.
+    ``meta`` of a sentence: ``distractors`` (none, which only Sr3D+ has; one: easy; more: hard), ``view_dependent``,
+    and ``reference_type`` where the file has it.
     """
 
     def __init__(self, folder: str | Path, file: str | Path, split: str = "val", skip_missing: bool = False) -> None:
@@ -31,9 +31,9 @@ def read_sr3d(file: str | Path) -> list[Annotation]:
     for number, row in enumerate(read_csv_rows(file, COLUMNS, "Sr3D"), 2):
         where = f"{file}, line {number}"
         target = to_int(row["target_id"], where, "target_id")
-        counts, view_dependent = difficulty(row["stimulus_id"], target, row["tokens"], row["utterance"], where)
+        group, view_dependent = difficulty(row["stimulus_id"], target, row["tokens"], row["utterance"], where)
         named = to_bool(row["mentions_target_class"], where, "mentions_target_class")
-        meta = {**counts, "mentions_target_class": named}
+        meta = {**group, "mentions_target_class": named}
         if row.get("reference_type"):
             meta["reference_type"] = row["reference_type"]
         rows.append(
