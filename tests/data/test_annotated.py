@@ -130,6 +130,8 @@ def test_nr3d_tests_on_what_was_guessed_right_and_trains_on_all(scenes: Path, tm
     train = Nr3D(scenes, path, "train")  # scene0009_00 is not prepared, but has no row either
     assert [q.text for i in range(2) for q in train[i].queries] == ['a, "quoted", chair', "chair left-most"]
     assert train[1].queries[0].view_dependent
+    release = Nr3D(scenes, path, "train", tokens=True)
+    assert release[0].queries[0].text == 'a , "quoted" , chair'
     # The report goes by whole tokens, as ReferIt3D does; augmentation also by what hyphens join in them.
     row = nr3d("scene0002_00", 0, "chair on the left-hand side", "chair-2-0-1")
     (query,) = Nr3D(scenes, write(tmp_path / "hand.csv", [row]))[0].queries
@@ -166,6 +168,10 @@ def test_sr3d_keeps_rows_that_mention_the_class(scenes: Path, tmp_path: Path) ->
     (query,) = data[0].queries
     assert query.targets == (0,) and query.anchors == (3, 5) and query.meta["distractors"] == 1
     assert query.meta["reference_type"] == "between"
+    (query,) = open_dataset(
+        "sr3d", scenes, "val", write(tmp_path / "c.csv", [{**rows[0], "utterance": "a, b"}]), tokens=True
+    )[0].queries
+    assert query.text == "a , b"
     # Sr3D+ is of the same form, and has objects without another one of their class.
     plus = rows[0] | {"stimulus_id": "scene0002_00-table-1-3", "target_id": "3", "distractor_ids": "[]"}
     (query,) = Sr3D(scenes, write(tmp_path / "sr3d+.csv", [plus]))[0].queries

@@ -247,6 +247,11 @@ def plain_words(text: str) -> list[str]:
     return "".join(c if c.isalnum() or c in "-'" else " " for c in text.lower()).split()
 
 
+def release_text(text: str) -> str:
+    """A sentence as the TSP3D release gives it to its text encoder: single blanks, and one before every comma."""
+    return " ".join(text.replace(",", " ,").split())
+
+
 # Files -------------------------------------------------------------------------------------------------------------
 
 

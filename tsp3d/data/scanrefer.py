@@ -13,6 +13,7 @@ from tsp3d.data.annotated import (
     is_view_dependent,
     plain_words,
     read_json_rows,
+    release_text,
     to_int,
 )
 
@@ -84,7 +85,7 @@ def read_scanrefer(file: str | Path, tokens: bool = False) -> list[Annotation]:
         where = f"{file}, row {number}"
         object_id = to_int(row["object_id"], where, "object_id")
         words = row["token"] if isinstance(row.get("token"), list) else plain_words(row["description"])
-        text = " ".join(map(str, words)) if tokens else row["description"]
+        text = release_text(" ".join(map(str, words))) if tokens else row["description"]
         meta = {"object_id": object_id, "ann_id": str(row["ann_id"])}
         rows.append(
             Annotation(
