@@ -86,8 +86,10 @@ def main(args: Args) -> None:
         raise SystemExit(f"evaluate: {error}") from error
     result.info |= {
         "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
+        **({"annotations": str(args.annotations)} if args.annotations else {}),
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
-        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}",
+        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
+        + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     Console().print(Markdown(tables(result)))

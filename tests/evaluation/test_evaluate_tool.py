@@ -79,15 +79,17 @@ def test_the_report_has_the_groups_of_the_dataset(
     evaluate: ModuleType, folder: Path, tmp_path: Path, dataset: str, file: str, groups: dict[str, int]
 ) -> None:
     args = evaluate.Args(
-        folder / "scannet", tmp_path, str(folder / "model"), dataset, annotations=folder / file, timing=1, device="cpu"
-    )
+        folder / "scannet", tmp_path, str(folder / "model"), dataset, annotations=folder / file, timing=1, device="cpu",
+        tokens=dataset == "nr3d",
+    )  # fmt: skip
     evaluate.main(args)
     report = json.loads((tmp_path / "report.json").read_text())
     found = {name: row["queries"] for name, row in report["groups"].items()}
     assert groups.items() <= found.items() and 0 <= report["calibration_error"] <= 1
     text = (tmp_path / "report.md").read_text()
     assert "| **ours** |" in text and f"dataset: {dataset}" in text
-    assert "options: --queries 0 --points 0 --top-k 5" in text
+    options = "--queries 0 --points 0 --top-k 5" + " --tokens" * args.tokens  # all that changes the figures
+    assert f"options: {options}\n" in text and f"annotations: {folder / file}\n" in text
     assert len((tmp_path / "queries.jsonl").read_text().splitlines()) == groups["overall"]
 
 
