@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from tsp3d.benchmark import engine, libraries, model, report, scale
-from tsp3d.io.errors import UserError
 from tsp3d.pretrained import load_network, pick_device
 
 
@@ -70,6 +69,7 @@ def main(options: Engine | Model | Scale) -> int:
     """Measure, print, write; the exit code."""
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)  # a file has room for the table
     try:
+        report.check_places(options.json, options.plot)
         device = pick_device(options.device)
         head = report.header(type(options).__name__.lower(), device)
         with console.status("measuring") as status:
@@ -90,7 +90,7 @@ def main(options: Engine | Model | Scale) -> int:
         result.print(console)
         for path in result.write(head, options.json, options.plot):
             console.print(f"wrote {path}")
-    except (UserError, ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

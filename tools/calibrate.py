@@ -40,6 +40,8 @@ class Args:
     split: str = "val"
     annotations: Path | None = None
     """Annotation file of multi3drefer."""
+    skip_missing: bool = False
+    """Leave out sentences whose scene or object was not prepared."""
     limit: int = 0
     """At most this many scenes, at even distances; 0 for all."""
     queries: int = 0
@@ -55,7 +57,7 @@ def main(args: Args) -> None:
     try:
         folder = find_weights(args.model)
         net = GroundingNet.from_pretrained(folder, pick_device(args.device))
-        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations)
+        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing)
         chosen = spread(len(scenes), args.limit)
         args.out.mkdir(parents=True, exist_ok=True)  # before the work, not after
         halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]

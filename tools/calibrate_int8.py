@@ -31,6 +31,8 @@ class Args:
     split: str = "train"
     annotations: Path | None = None
     """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
+    skip_missing: bool = False
+    """Leave out sentences whose scene or object was not prepared."""
     limit: int = 40
     """At most this many scenes, at even distances; 0 for all."""
     queries: int = 4
@@ -44,7 +46,7 @@ def main(args: Args) -> None:
     try:
         device, folder = pick_device(args.device), find_weights(args.model)
         net = GroundingNet.from_pretrained(folder, device)
-        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations)
+        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing)
         chosen, sentences = spread(len(scenes), args.limit), 0
         with watch_ranges(net) as ranges:
             for group in ground_scenes(

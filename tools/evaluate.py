@@ -39,7 +39,7 @@ class Args:
     annotations: Path | None = None
     """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
     tokens: bool = False
-    """scanrefer: sentences as their tokens joined by blanks, as the published weights read them."""
+    """scanrefer, nr3d, sr3d: sentences as the published weights read them (README.md)."""
     skip_missing: bool = False
     """Leave out sentences whose scene or object was not prepared."""
     limit: int = 0
@@ -86,8 +86,10 @@ def main(args: Args) -> None:
         raise SystemExit(f"evaluate: {error}") from error
     result.info |= {
         "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
+        **({"annotations": str(args.annotations)} if args.annotations else {}),
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
-        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}",
+        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
+        + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     Console().print(Markdown(tables(result)))

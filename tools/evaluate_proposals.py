@@ -33,10 +33,12 @@ class Args:
     """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
     distill: str = "coarse-to-fine"
     """Configuration that says how many proposals, and which."""
+    skip_missing: bool = False
+    """Leave out sentences whose scene or object was not prepared."""
     limit: int = 0
     """At most this many scenes, at even distances; 0 for all."""
     queries: int = 16
-    """Sentences of each scene."""
+    """At most this many sentences of each scene; 0 for all."""
     device: str = "auto"
     """auto, cpu or cuda."""
 
@@ -48,7 +50,7 @@ def main(args: Args) -> None:
         if not isinstance(config, CoarseToFineConfig):
             raise ValueError(f"{args.distill} has no proposals; name a configuration of coarse-to-fine")
         proposer = load_proposer(args.run).to(pick_device(args.device))
-        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations)
+        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing)
         found = evaluate_proposals(proposer, scenes, config, args.limit, args.queries)
     except (ImportError, OSError, ValueError) as error:
         raise SystemExit(f"evaluate_proposals: {error}") from error

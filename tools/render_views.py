@@ -20,7 +20,7 @@ from tsp3d.benchmark.views import time_views
 from tsp3d.data.scenes import prepared_scene
 from tsp3d.io import load_scan
 from tsp3d.io.errors import UserError
-from tsp3d.io.write import write_text
+from tsp3d.io.write import check_writable, write_text
 from tsp3d.views.cameras import ObjectViews, scene_cameras
 from tsp3d.views.objects import object_views
 from tsp3d.views.render import render
@@ -54,6 +54,7 @@ def main(options: Options) -> int:
     """Render and write; the exit code."""
     try:
         if options.timing:
+            check_writable(options.timing)
             body = {**header("views", torch.device("cpu")), **time_views()}
             write_text(options.timing, json.dumps(body, indent=1) + "\n")
             print({name: f"{timing['ms']:.0f} ms" for name, timing in body["times"].items()})
@@ -78,7 +79,7 @@ def main(options: Options) -> int:
         written.append(options.out / f"{name}.scene.png")
         write_sheet(written[-1], [(f"view {i}", image[None]) for i, image in enumerate(images)], (480, 360), columns=2)
         print(*(f"wrote {path}" for path in written), sep="\n")
-    except (UserError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

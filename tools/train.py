@@ -25,7 +25,7 @@ from tsp3d.models.config import load_model_config, model_config
 from tsp3d.models.net import GroundingNet
 from tsp3d.sparse import keep_freed_memory
 from tsp3d.synth.types import CLASSES, COLORS
-from tsp3d.training import ProcessLost, TrainConfig, load_train_config, train
+from tsp3d.training import ProcessLost, TrainConfig, load_train_config, overrides_last, train
 
 
 def main(
@@ -96,4 +96,4 @@ def build_net(path: str, overrides: list[str]) -> GroundingNet:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, args=overrides_last(sys.argv[1:]))

@@ -68,6 +68,14 @@ def test_model(tool, tmp_path, capsys):
     assert tool.main(tool.Model(model="no-such-model")) == 1
 
 
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool.model, "time_model", lambda *_: pytest.fail("the work began"))
+    (tmp_path / "file").touch()
+    for place in ({"json": tmp_path / "file" / "m.json"}, {"plot": tmp_path}):
+        assert tool.main(tool.Model(points=1500, rooms=1, rounds=1, device="cpu", **place)) == 1
+        assert "cannot" in capsys.readouterr().err
+
+
 def test_sentences_differ():
     assert len({model.sentence(i) for i in range(24)}) == 24
 

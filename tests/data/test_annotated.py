@@ -22,7 +22,7 @@ from tsp3d.data.multi3drefer import Multi3DRefer
 from tsp3d.data.nr3d import Nr3D
 from tsp3d.data.referit3d import same_class_objects
 from tsp3d.data.scannet_prepare import PrepareSettings, prepare
-from tsp3d.data.scanrefer import ScanRefer
+from tsp3d.data.scanrefer import ScanRefer, butd_class, official_class
 from tsp3d.data.sr3d import Sr3D
 from tsp3d.evaluation.metrics import groups_of
 
@@ -79,18 +79,27 @@ def test_scanrefer(scenes: Path, tmp_path: Path) -> None:
     assert [q.meta["unique"] for q in last.queries] == [False, False, True]
     assert [q.meta["unique_official"] for q in last.queries] == [True, True, True]
     # The office chair has a label of its own but is a chair among the 18; fridge and lamp are both "others".
-    assert [q.meta["unique"] for q in first.queries] == [True, False, True, True]
+    assert [q.meta["unique"] for q in first.queries] == [False, False, False, False]
     assert [q.meta["unique_official"] for q in first.queries] == [False, False, False, False]
     assert [q.text for q, _ in data.queries(0)] == [q.text for q in first.queries]
     assert last.names()[4] == "refrigerator"
     tokens = ScanRefer(scenes, tmp_path / "ScanRefer_filtered_val.json", tokens=True)
     assert tokens[1].queries[0].text == "the chair on the left ."
-    # Sentences without the name that the file gives the object get it for the last word of their first sentence.
+    # A sentence that does not name its object is not told the name: the answer's class is part of the answer.
     unnamed = {"object_name": "office_chair", "token": "this seat is brown . it is small .".split()}
     one = write(tmp_path / "unnamed.json", [scanrefer("scene0002_00", 0, "This seat is brown. It is small.") | unnamed])
     (query,) = ScanRefer(scenes, one, tokens=True)[0].queries
-    assert query.text == "this seat is office chair . it is small ."
+    assert query.text == "this seat is brown . it is small ."
     assert ScanRefer(scenes, one)[0].queries[0].text == "This seat is brown. It is small."
+
+
+def test_scanrefer_has_two_lists_of_classes() -> None:
+    """Of NYU40's spellings, ScanRefer's list lacks that of the refrigerator, and BUTD-DETR's that of the sofa too."""
+    for label, official, butd in (
+        ("chair", "chair", "chair"), ("sofa", "sofa", "others"), ("refridgerator", "others", "others"),
+        ("lamp", "others", "others"), ("", "", ""),
+    ):  # fmt: skip
+        assert (official_class({"nyu40": label}), butd_class({"nyu40": label})) == (official, butd)
 
 
 def nr3d(scene: str, target: int, text: str, stimulus: str, right: bool = True, **more: Any) -> dict[str, Any]:
@@ -121,6 +130,13 @@ def test_nr3d_tests_on_what_was_guessed_right_and_trains_on_all(scenes: Path, tm
     train = Nr3D(scenes, path, "train")  # scene0009_00 is not prepared, but has no row either
     assert [q.text for i in range(2) for q in train[i].queries] == ['a, "quoted", chair', "chair left-most"]
     assert train[1].queries[0].view_dependent
+    release = Nr3D(scenes, path, "train", tokens=True)
+    assert release[0].queries[0].text == 'a , "quoted" , chair'
+    # The report goes by whole tokens, as ReferIt3D does; augmentation also by what hyphens join in them.
+    row = nr3d("scene0002_00", 0, "chair on the left-hand side", "chair-2-0-1")
+    (query,) = Nr3D(scenes, write(tmp_path / "hand.csv", [row]))[0].queries
+    assert query.view_dependent and "view-independent" in groups_of(query.meta)
+    assert "view-dependent" in groups_of(queries[0].meta)
     with pytest.raises(ValueError, match="no column .*'correct_guess'"):
         rows = [{k: v for k, v in row.items() if k != "correct_guess"} for row in NR3D]
         Nr3D(scenes, write(tmp_path / "short.csv", rows))
@@ -152,6 +168,10 @@ def test_sr3d_keeps_rows_that_mention_the_class(scenes: Path, tmp_path: Path) ->
     (query,) = data[0].queries
     assert query.targets == (0,) and query.anchors == (3, 5) and query.meta["distractors"] == 1
     assert query.meta["reference_type"] == "between"
+    (query,) = open_dataset(
+        "sr3d", scenes, "val", write(tmp_path / "c.csv", [{**rows[0], "utterance": "a, b"}]), tokens=True
+    )[0].queries
+    assert query.text == "a , b"
     # Sr3D+ is of the same form, and has objects without another one of their class.
     plus = rows[0] | {"stimulus_id": "scene0002_00-table-1-3", "target_id": "3", "distractor_ids": "[]"}
     (query,) = Sr3D(scenes, write(tmp_path / "sr3d+.csv", [plus]))[0].queries
@@ -230,7 +250,19 @@ def test_errors_about_files(scenes: Path, tmp_path: Path) -> None:
         ScanRefer(scenes, write(tmp_path / "odd.json", {"a": 1}))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"row 0: no field \['ann_id', 'description'\]"):
         ScanRefer(scenes, write(tmp_path / "odd.json", [{"scene_id": "", "object_id": 1, "object_name": ""}]))
-    path = write(tmp_path / "ok.json", [scanrefer("scene0002_00", 0, "x")])
+    row = scanrefer("scene0002_00", 0, "x")
+    for field, value in (("description", None), ("scene_id", 2)):
+        with pytest.raises(ValueError, match=rf"odd\.json, row 1: {field} is .*, not a text; download ScanRefer"):
+            ScanRefer(scenes, write(tmp_path / "odd.json", [row, {**row, field: value}]))
+    with pytest.raises(ValueError, match=r"row 0: eval_type is \['mt'\], not a text"):
+        Multi3DRefer(scenes, write(tmp_path / "odd.json", [multi([0, 1], ["mt"])]))  # type: ignore[arg-type]
+    assert len(ScanRefer(scenes, write(tmp_path / "unnamed.json", [{**row, "object_name": None}]))) == 1
+    header = ",".join(NR3D[0]).encode()
+    for content in (header + b"\n\xe4", header + b'\n"' + b"x" * 200_000):  # another encoding; a quote without its end
+        (tmp_path / "odd.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=r"odd\.csv is not CSV in UTF-8 .*download Nr3D again"):
+            Nr3D(scenes, tmp_path / "odd.csv")
+    path = write(tmp_path / "ok.json", [row])
     with pytest.raises(FileNotFoundError, match="prepare_scannet"):
         ScanRefer(tmp_path, path)
     with pytest.raises(ValueError, match=r"--annotations FILE.*data\.val_annotations=FILE"):

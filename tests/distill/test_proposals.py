@@ -101,6 +101,8 @@ def test_what_the_proposals_of_a_dataset_are_worth(detector: Path, data: Path) -
     config: Any = load_distill_config("coarse-to-fine", ["objectness=0", "nms_iou=0.5"])
     scenes = PreparedScenes(data)
     found = evaluate_proposals(load_proposer(detector), scenes, config, limit=3)
+    everything = sum(len(scenes.queries(index)) for index in (0, 2, 3))
+    assert evaluate_proposals(load_proposer(detector), scenes, config, 3, queries=0)["sentences"] == everything
     assert found["sentences"] == 3 * 8 and 8 <= found["proposals"] <= 64
     for threshold in ("0.25", "0.5"):
         assert 0 <= found[f"chance@{threshold}"] <= found[f"best@{threshold}"] <= 100

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -28,14 +31,18 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def evaluate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tool_evaluate_scannet", ROOT / "tools" / "evaluate.py")
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tool_{name}_scannet", ROOT / "tools" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def evaluate() -> ModuleType:
+    return load("evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scan_id,target_id,instance_type,utterance,correct_guess,mentions_target_class,tokens,stimulus_id\n"
         "scene0011_00,0,chair,chair facing the table,True,True,\"['chair','facing','the','table']\","
         "scene0011_00-chair-2-0-1\n"
+        "scene0011_00,1,chair,chair on the left-hand side,True,True,\"['chair','on','the','left-hand','side']\","
+        "scene0011_00-chair-2-1-0\n"
     )
     return root
 
@@ -62,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("dataset", "file", "groups"),
     [
         ("scanrefer", "scanrefer.json", {"overall": 2, "multiple": 2, "multiple (official)": 2}),
-        ("nr3d", "nr3d.csv", {"overall": 1, "easy": 1, "view-dependent": 1}),
+        ("nr3d", "nr3d.csv", {"overall": 2, "easy": 2, "view-dependent": 1, "view-independent": 1}),
         ("multi3drefer", "multi3drefer.json", {"overall": 2, "mt": 1, "zt_w_d": 1}),
     ],
 )
@@ -70,15 +79,17 @@ def test_the_report_has_the_groups_of_the_dataset(
     evaluate: ModuleType, folder: Path, tmp_path: Path, dataset: str, file: str, groups: dict[str, int]
 ) -> None:
     args = evaluate.Args(
-        folder / "scannet", tmp_path, str(folder / "model"), dataset, annotations=folder / file, timing=1, device="cpu"
-    )
+        folder / "scannet", tmp_path, str(folder / "model"), dataset, annotations=folder / file, timing=1, device="cpu",
+        tokens=dataset == "nr3d",
+    )  # fmt: skip
     evaluate.main(args)
     report = json.loads((tmp_path / "report.json").read_text())
     found = {name: row["queries"] for name, row in report["groups"].items()}
     assert groups.items() <= found.items() and 0 <= report["calibration_error"] <= 1
     text = (tmp_path / "report.md").read_text()
     assert "| **ours** |" in text and f"dataset: {dataset}" in text
-    assert "options: --queries 0 --points 0 --top-k 5" in text
+    options = "--queries 0 --points 0 --top-k 5" + " --tokens" * args.tokens  # all that changes the figures
+    assert f"options: {options}\n" in text and f"annotations: {folder / file}\n" in text
     assert len((tmp_path / "queries.jsonl").read_text().splitlines()) == groups["overall"]
 
 
@@ -102,3 +113,29 @@ def test_errors_say_what_to_do(evaluate: ModuleType, folder: Path, tmp_path: Pat
         evaluate.main(evaluate.Args(*args, "scanrefer", device="cpu"))
     with pytest.raises(SystemExit, match="does not know which scenes 'test' has"):
         evaluate.main(evaluate.Args(*args, "nr3d", "test", folder / "nr3d.csv", device="cpu"))
+
+
+def test_what_the_message_on_missing_scenes_advises_works_in_every_tool(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = json.loads((folder / "multi3drefer.json").read_text())
+    (tmp_path / "multi.json").write_text(json.dumps([*rows, {**rows[0], "scene_id": "scene0700_00"}]))
+    model, data = shutil.copytree(folder / "model", tmp_path / "model"), folder / "scannet"
+    common: dict[str, Any] = {
+        "dataset": "multi3drefer", "annotations": tmp_path / "multi.json", "device": "cpu", "split": "val"
+    }  # fmt: skip
+    calibrate, int8, proposals = load("calibrate"), load("calibrate_int8"), load("evaluate_proposals")
+    monkeypatch.setattr(proposals, "load_proposer", lambda run: torch.nn.Identity())
+    monkeypatch.setattr(proposals, "evaluate_proposals", lambda net, scenes, *_: {"sentences": scenes.num_sentences})
+    tries = (
+        (calibrate, calibrate.Args(data, tmp_path / "out", str(model), **common)),
+        (int8, int8.Args(data, str(model), **common)),
+        (proposals, proposals.Args(data, tmp_path, **common)),
+    )
+    for tool, args in tries:
+        with pytest.raises(SystemExit, match=r"scene0700_00.*--skip-missing"):
+            tool.main(args)
+    with pytest.raises(SystemExit, match="two scenes"):  # of which one is left
+        calibrate.main(replace(tries[0][1], skip_missing=True))
+    for tool, args in tries[1:]:
+        tool.main(replace(args, skip_missing=True))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tsp3d.training import OptimConfig, load_train_config
+from tsp3d.training import OptimConfig, load_train_config, overrides_last
 from tsp3d.training.optim import AveragedWeights, build_optimizer, freeze, progress, rate
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
@@ -139,3 +139,9 @@ def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
 def test_every_shipped_configuration_loads(path: Path) -> None:
     config = load_train_config(path)
     assert (CONFIGS.parents[1] / config.model).suffix == ".yaml"
+
+
+def test_overrides_may_stand_among_the_options() -> None:
+    given = "optim.lr=1 --config runs/lr=1/a.yaml name=x --resume --distill=lar distill.keep=true".split()
+    wanted = "--config runs/lr=1/a.yaml --resume --distill=lar optim.lr=1 name=x distill.keep=true".split()
+    assert overrides_last(given) == wanted and overrides_last([]) == []

@@ -57,6 +57,9 @@ def test_what_cannot_be_drawn_is_said(tool: ModuleType, tmp_path: Path, capsys: 
     for source, words in cases.items():
         assert tool.main(tool.Options(source, tmp_path / "out")) == 1
         assert words in capsys.readouterr().err
+    (data / "dataset.json").unlink()
+    assert tool.main(tool.Options(data / "val", tmp_path / "out")) == 1
+    assert "dataset.json is missing" in capsys.readouterr().err
 
 
 def test_timing(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,3 +69,12 @@ def test_timing(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = json.loads((tmp_path / "views.json").read_text())
     assert (found["kind"], found["points"], found["objects"], found["views"]) == ("views", 2000, 3, 5)
     assert set(found["times"]) == {"16 px", "spacing"} and found["machine"]["cores"]
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_timing(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tool, "time_views", lambda: pytest.fail("the work began"))
+    (tmp_path / "file").touch()
+    assert tool.main(tool.Options(timing=tmp_path / "file" / "views.json")) == 1
+    assert "cannot be written" in capsys.readouterr().err

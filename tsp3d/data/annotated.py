@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,9 @@ VIEW_WORDS = frozenset(
     ("front", "behind", "back", "left", "right", "facing", "leftmost", "rightmost", "looking", "across")
 )
 """A sentence with one of these tokens is view-dependent (ReferIt3D, Achlioptas et al., ECCV 2020, section 5)."""
+
+TEXTS = ("scene_id", "description", "eval_type")
+"""Fields of JSON files that hold text."""
 
 SKIP = "Leave them out with --skip-missing (in training: data.skip_missing=true)"
 
@@ -182,19 +184,19 @@ class AnnotatedScenes:
     def _check_objects(self, skip: bool) -> None:
         lost, other, rows = [], [], 0
         for scene_id, candidates in self._by_scene.items():
-            names = {int(item["id"]): item["name"] for item in self._records[scene_id]}
+            labels = {int(item["id"]): item["name"] for item in self._records[scene_id]}
             kept = []
             for row in candidates:
                 rows += 1
                 if not row.text.strip():
                     lost.append(f"{row.where}: the sentence has no text")
                     continue
-                absent = [i for i in row.targets if i not in names]
+                absent = [i for i in row.targets if i not in labels]
                 if absent:
                     lost.append(f"{row.where}: {scene_id} has no object {absent[0]}")
                     continue
-                if row.name and row.targets and names[row.targets[0]] != label_of(row.name):
-                    other.append(f"{row.where}: {row.name!r} is {names[row.targets[0]]!r} in {scene_id}")
+                if row.name and row.targets and labels[row.targets[0]] != label_of(row.name):
+                    other.append(f"{row.where}: {row.name!r} is {labels[row.targets[0]]!r} in {scene_id}")
                 kept.append(row)
             self._by_scene[scene_id] = kept
         self._by_scene = {scene_id: kept for scene_id, kept in self._by_scene.items() if kept}
@@ -211,13 +213,6 @@ class AnnotatedScenes:
 
 SceneSet = PreparedScenes | AnnotatedScenes
 """Whatever training and evaluation read."""
-
-
-def same_label_count(row: Annotation, records: Sequence[dict[str, Any]]) -> int:
-    """Other objects of the scene that have the first target's raw label."""
-    names = Counter(item["name"] for item in records)
-    target = next(item["name"] for item in records if int(item["id"]) == row.targets[0])
-    return names[target] - 1
 
 
 def mentioned(row: Annotation, records: Sequence[dict[str, Any]], place: dict[int, int]) -> tuple[int, ...]:
@@ -252,6 +247,11 @@ def plain_words(text: str) -> list[str]:
     return "".join(c if c.isalnum() or c in "-'" else " " for c in text.lower()).split()
 
 
+def release_text(text: str) -> str:
+    """A sentence as the TSP3D release gives it to its text encoder: single blanks, and one before every comma."""
+    return " ".join(text.replace(",", " ,").split())
+
+
 # Files -------------------------------------------------------------------------------------------------------------
 
 
@@ -259,7 +259,7 @@ def read_json_rows(path: str | Path, needed: Sequence[str], what: str) -> list[d
     """The rows of a JSON list of objects.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: not such a list, or a row lacks a field.
+        FileNotFoundError: no such file. ValueError: not such a list, or a row lacks a field or has no text there.
     """
     path = Path(path)
     if not path.is_file():
@@ -276,6 +276,9 @@ def read_json_rows(path: str | Path, needed: Sequence[str], what: str) -> list[d
             raise ValueError(
                 f"{path}, row {number}: no field {lacking} ({what} has {list(needed)}); it has {sorted(row)}"
             )
+        odd = [name for name in TEXTS if name in needed and not isinstance(row[name], str)]
+        if odd:
+            raise ValueError(f"{path}, row {number}: {odd[0]} is {row[odd[0]]!r}, not a text; download {what} again")
     return rows
 
 
@@ -283,17 +286,20 @@ def read_csv_rows(path: str | Path, needed: Sequence[str], what: str) -> list[di
     """The rows of a CSV file by its header.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: a column is missing, or a row is cut off.
+        FileNotFoundError: no such file. ValueError: not such a file, a column is missing, or a row is cut off.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no annotations at {path}; give the CSV file of {what}")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        lacking = [name for name in needed if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise ValueError(f"{path} has no column {lacking} ({what} has it); its columns are {reader.fieldnames}")
-        rows = list(reader)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or (), list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not CSV in UTF-8 ({error}); download {what} again") from error
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise ValueError(f"{path} has no column {lacking} ({what} has it); its columns are {list(columns)}")
     for number, row in enumerate(rows, 2):
         if any(row[name] is None for name in needed):
             raise ValueError(f"{path}, line {number}: cut off; download {what} again")

@@ -28,7 +28,8 @@ def open_dataset(
 
     Args:
         annotations: the file; ScanRefer and Multi3DRefer have one for each split, Nr3D and Sr3D one for all.
-        tokens: ScanRefer's sentences as their tokens joined by blanks (:func:`tsp3d.data.scanrefer.read_scanrefer`).
+        tokens: sentences as the published weights read them: ScanRefer's as their tokens joined by blanks
+            (:func:`tsp3d.data.scanrefer.read_scanrefer`), Nr3D's and Sr3D's with a blank before every comma.
         skip_missing: leave out sentences whose scene or object is not there, instead of refusing.
 
     Raises:
@@ -53,4 +54,4 @@ def open_dataset(
         return ScanRefer(folder, annotations, skip_missing, tokens)
     if kind == "multi3drefer":
         return Multi3DRefer(folder, annotations, skip_missing)
-    return (Nr3D if kind == "nr3d" else Sr3D)(folder, annotations, split, skip_missing)
+    return (Nr3D if kind == "nr3d" else Sr3D)(folder, annotations, split, skip_missing, tokens)

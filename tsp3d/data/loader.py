@@ -32,7 +32,7 @@ class DataConfig:
     val_annotations: str = ""
     """…and for validation (Nr3D and Sr3D: the same file)."""
     tokens: bool = False
-    """ScanRefer's sentences as their tokens joined by blanks, as the published weights read them."""
+    """Sentences of ScanRefer, Nr3D and Sr3D as the published weights read them (:mod:`tsp3d.data.datasets`)."""
     skip_missing: bool = False
     """Leave out annotations whose scene or object was not prepared, instead of refusing."""
     split: str = "train"

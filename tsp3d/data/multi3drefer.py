@@ -45,7 +45,7 @@ def read_multi3drefer(file: str | Path) -> list[Annotation]:
         view_dependent = is_view_dependent(plain_words(row["description"]))
         rows.append(
             Annotation(
-                row["scene_id"], row["description"], targets, where, row["object_name"] if targets else "",
+                row["scene_id"], row["description"], targets, where, str(row["object_name"] or ""),
                 view_dependent=view_dependent, meta=meta,
             )
         )  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
-from tsp3d.data.annotated import is_view_dependent, plain_words
+from tsp3d.data.annotated import VIEW_WORDS, is_view_dependent, plain_words
 
 
 def same_class_objects(stimulus: str, target: int, where: str) -> int:
@@ -38,9 +39,15 @@ def tokens_of(tokens: str | None, text: str) -> list[str]:
     return [str(word) for word in found] if isinstance(found, list | tuple) else plain_words(text)
 
 
-def difficulty(stimulus: str, target: int, tokens: str | None, text: str, where: str) -> tuple[dict[str, int], bool]:
-    """-> ``distractors`` (1 is easy, more is hard) and whether the sentence depends on the view."""
-    return {"distractors": same_class_objects(stimulus, target, where) - 1}, is_view_dependent(tokens_of(tokens, text))
+def difficulty(stimulus: str, target: int, tokens: str | None, text: str, where: str) -> tuple[dict[str, Any], bool]:
+    """-> what the sentence is reported by, and whether a mirrored scene would make it false.
+
+    Reported by: ``distractors`` (1 is easy, more is hard) and ``view_dependent``, which goes by whole tokens as in
+    ReferIt3D: "left-hand" is none of its words, though it forbids mirroring.
+    """
+    words = [word.lower() for word in tokens_of(tokens, text)]
+    distractors = same_class_objects(stimulus, target, where) - 1
+    return {"distractors": distractors, "view_dependent": not VIEW_WORDS.isdisjoint(words)}, is_view_dependent(words)
 
 
 def id_list(value: str | None, where: str, column: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -46,14 +47,14 @@ def evaluate_proposals(
 
     Args:
         config: how many proposals, and which.
-        limit: scenes, evenly spread; 0 for all. queries: sentences of each.
+        limit: scenes, evenly spread; 0 for all. queries: at most so many sentences of each; 0 for all.
 
     Returns:
         Also ``proposals``, their mean number in a scene.
     """
     plain = DataConfig(
-        augment=AugmentConfig(enabled=False), points_per_scene=0, sentences_per_scene=queries, detection_probability=0,
-        mirror_probability=0,
+        augment=AugmentConfig(enabled=False), points_per_scene=0, sentences_per_scene=queries or sys.maxsize,
+        detection_probability=0, mirror_probability=0,
     )  # fmt: skip
     samples = TrainingSamples(scenes, plain)
     ious, counts = [], []

@@ -27,7 +27,7 @@ GROUPS: tuple[str, ...] = (
 )  # fmt: skip
 """Groups that accuracy is reported for. Unique: no other object of the target's class in the scene (the definition of
 TSP3D and BUTD-DETR; all objects of the scene count). Unique (official): no other annotated object of the target's
-class among ScanRefer's 18. Easy: one such object, hard: more (Nr3D, Sr3D)."""
+class. ScanRefer has 18 classes for either. Easy: one such object, hard: more (Nr3D, Sr3D)."""
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:

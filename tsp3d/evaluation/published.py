@@ -52,9 +52,8 @@ _SCANREFER = Table(
         ),
     },
     (
-        "*Unique* (TSP3D, BUTD-DETR): no other object of the scene has the target's label. *Unique (official)* "
-        "(ScanRefer): no other object that the annotations describe is of the target's class among 18. *Multiple* is "
-        "the rest of each.",
+        "*Unique* (TSP3D, BUTD-DETR): no other object of the scene is of the target's class among 18. *Unique "
+        "(official)* (ScanRefer): no other object that the annotations describe is. *Multiple* is the rest of each.",
         "FPS: published ones on an RTX 3090; ours is cold (new scene, new sentence) on this report's machine.",
     ),
 )  # fmt: skip

@@ -147,6 +147,17 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
     return config
 
 
+def overrides_last(arguments: Sequence[str]) -> list[str]:
+    """A command line of ``tools/train.py`` with its ``key=value`` overrides behind its options: they may stand
+    anywhere, but a parser takes what has no dashes in one piece."""
+
+    def is_override(pair: tuple[str, str]) -> bool:
+        item, before = pair
+        return "=" in item and not item.startswith("-") and before not in ("--config", "--distill")
+
+    return [item for item, _ in sorted(zip(arguments, ["", *arguments], strict=False), key=is_override)]
+
+
 def _check_ranges(config: TrainConfig) -> None:
     data, optim = config.data, config.optim
     for name, (least, greatest) in LIMITS.items():
