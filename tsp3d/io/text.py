@@ -37,8 +37,9 @@ def read_text(path: Path) -> Iterator[Chunk]:
                 raise ScanError(
                     f"{path}: this is no plain text (line {number} holds zero bytes); save it as UTF-8 text"
                 )
-            delimiter = _delimiter(line)
-            row = _numbers(line, delimiter)
+            fields = line.split("#")[0]  # a row may end in a comment, as below
+            delimiter = _delimiter(fields)
+            row = _numbers(fields, delimiter)
             if len(row) >= 3:
                 columns = _columns(header[-1] if header else "", delimiter, len(row), path, number)
                 yield from _rows(itertools.chain([line], file), delimiter, columns, number, path)
