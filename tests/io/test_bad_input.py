@@ -121,7 +121,7 @@ def test_one_point_and_no_point(tmp_path, write_scan):
 
 @pytest.mark.parametrize("shape", [(5,), (5, 2), (2, 5, 3), ()])
 def test_arrays_of_the_wrong_shape(shape: tuple[int, ...], tmp_path):
-    with pytest.raises(ScanError, match=r"\(N, 3\)"):
+    with pytest.raises(ScanError, match=r"\(N, 3\).*xyz\.reshape\(-1, 3\)"):
         Scan(np.zeros(shape))
     np.save(tmp_path / "a.npy", np.zeros(shape))
     with pytest.raises(ScanError, match=r"a\.npy"):
@@ -186,8 +186,8 @@ def test_folder_and_pattern(room, tmp_path, write_scan):
     assert sum(len(scan) for scan in iter_scans(tmp_path)) == 6000
     with pytest.raises(ScanError, match="pattern"):
         find_scans(str(tmp_path / "*.las"))
-    with pytest.raises(ScanError, match="holds no scan"):
-        (tmp_path / "sub").mkdir()
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(ScanError, match=rf"^{tmp_path}/sub: the folder holds no scan"):
         find_scans(tmp_path / "sub")
     with pytest.raises(ScanError, match="empty"):
         find_scans("")

@@ -88,6 +88,8 @@ def find_scans(pattern: str | os.PathLike[str]) -> list[Path]:
         if path.exists():
             return [path]
         found = sorted(Path(match) for match in glob.glob(os.path.expanduser(text), recursive=True))
+    except ScanError:
+        raise
     except (OSError, ValueError) as error:
         raise ScanError(f"{text[:200]!r}: not a usable path ({error})") from error
     found = [match for match in found if match.is_file() and _is_scan(match)]

@@ -105,6 +105,6 @@ def _as_points(xyz: np.ndarray, source: str) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise ScanError(
             f"{source}: points must be numbers of shape (N, 3), got {points.dtype} of shape {points.shape}; "
-            "pass colours separately, as Scan(xyz, rgb)"
+            "make it so (xyz.reshape(-1, 3) of an image of points) and pass colours apart, as Scan(xyz, rgb)"
         )
     return points
