@@ -55,6 +55,13 @@ def test_damaged_files(point_format, room, tmp_path, cut: float, flips: list[tup
     load_or_explain(damaged)
 
 
+@pytest.mark.parametrize("rows", ["x;y;z\n0,5;1,5;2,5\n", "0 0 1 chair\n1 0 1 chair\n"])
+def test_rows_that_are_not_numbers_alone(tmp_path, rows: str):
+    (tmp_path / "a.txt").write_text(rows)
+    with pytest.raises(ScanError, match="no line holds numbers alone, with decimal points"):
+        load_scan(tmp_path / "a.txt")
+
+
 def test_ply_that_promises_too_much(tmp_path):
     header = "ply\nformat binary_little_endian 1.0\nelement vertex 4000000000000\nproperty float x\nproperty float y\n"
     (tmp_path / "huge.ply").write_bytes((header + "property float z\nend_header\n").encode() + b"\0" * 24)

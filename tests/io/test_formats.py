@@ -108,6 +108,8 @@ def test_one_colour_everywhere_is_no_colour(room, tmp_path, write_scan):
         ("# comment\nx,y,z,r,g,b\n0,0,0,1,2,3\n1,1,1,4,5,6\n", True),
         ("r;g;b;x;y;z\n1;2;3;0;0;0\n4;5;6;1;1;1\n", True),
         ("2\n0 0 0 900 1 2 3\n1 1 1 900 4 5 6\n", True),  # PTS: a count, then x y z intensity r g b
+        ("//X Y Z R G B Range\n2\n0 0 0 1 2 3 9\n1 1 1 4 5 6 9\n", True),  # CloudCompare: names, then a count
+        ("//X Y Z Nx Ny Nz\n2\n0 0 0 1 0 0\n1 1 1 0 1 0\n", False),
         ("0\t0\t0\n\n1\t1\t1\n", False),
         ("0, 0, 0, \n1, 1, 1, \n", False),
         ("x y z intensity\n0 0 0 9\n1 1 1 9\n", False),
