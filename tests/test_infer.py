@@ -117,6 +117,7 @@ def test_folder_with_pictures_and_a_broken_scan(infer, scans, tmp_path, capsys):
         (["{a}", "--text", "x", "--top-k", "0"], "top_k"),
         (["{a}", "--text", "x", "--min-score", "7"], "min_score"),
         (["{a}", "--text", "x", "--json", "{a}/r.json"], "r.json"),
+        (["{a}", "--text", "x", "--json", "{a}"], "e.g. results.json"),
         (["{a}", "--text", "x", "--out", "{a}"], "a.npy"),
         (["{a}", "--text", "x", "--out", "{a}", "--json", "{a}.json"], "a.npy"),
     ],
