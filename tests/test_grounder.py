@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -304,6 +305,12 @@ def test_real_network_behind_the_facade(tmp_path):
     assert all(answer.found for answer in answers[0])
     assert [a.boxes for a in answers[0]] == [a.boxes for a in answers[1]]
     assert len(grounder.config_hash) == 12
+    shared = tsp3d.Grounder.from_pretrained(tmp_path, device="cpu")  # which has packed no weights yet
+    texts = [["the red chair", "the sofa"], ["the sofa", "the lamp"], ["the desk"]]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda some: shared.ground(scan, some, min_score=0.0), texts))
+    alone = [grounder.ground(scan, some, min_score=0.0) for some in texts]
+    assert [[a.boxes for a in some] for some in together] == [[a.boxes for a in some] for some in alone]
 
 
 def test_precision_is_checked():

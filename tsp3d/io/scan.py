@@ -67,6 +67,8 @@ class Scan:
     ) -> Scan:
         """Scan from points (N, 3) in ``unit`` with axis ``up`` pointing up, and colours (N, 3), 0…1 or 0…255, or None.
 
+        More than ``max_points`` are thinned as by :func:`tsp3d.load_scan`; None keeps all.
+
         Raises:
             ScanError: wrong shapes, no finite point, or extents beyond any building.
         """
