@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,11 +182,17 @@ def test_texts_of_the_wrong_type(grounder: tsp3d.Grounder, texts):
 
 
 @pytest.mark.parametrize(
-    "options", [{"top_k": 0}, {"top_k": -1}, {"top_k": 1.5}, {"min_score": 2.0}, {"min_score": float("nan")}]
+    "options",
+    [{"top_k": 0}, {"top_k": -1}, {"top_k": 1.5}, {"min_score": 2.0}, {"min_score": np.nan}, {"min_score": "0.3"}],
 )
 def test_options_out_of_range(grounder: tsp3d.Grounder, options):
     with pytest.raises(tsp3d.UserError, match="top_k|min_score"):
         grounder.ground(tsp3d.Scan(*points()), "red", **options)
+
+
+def test_options_may_be_numbers_of_numpy(grounder: tsp3d.Grounder):
+    result = grounder.ground(tsp3d.Scan(*points()), "red", top_k=np.int64(3), min_score=np.float32(0.5))  # type: ignore[call-overload]
+    assert len(result.boxes) == 2
 
 
 def test_other_languages_long_texts_and_broken_bytes(grounder: tsp3d.Grounder, caplog: pytest.LogCaptureFixture):
@@ -239,6 +246,10 @@ def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
     assert "error" in grounder.to_json(results[1]) and "queries" in grounder.to_json(results[0])
     for alone in (tmp_path / "a.npy", str(tmp_path / "a.npy"), tsp3d.load_scan(tmp_path / "a.npy")):
         assert [result.source for result in grounder.ground_many(alone, "all")] == [str(tmp_path / "a.npy")]
+    mixed = list(grounder.ground_many([points()[0], tsp3d.Scan(*points())], "all"))  # type: ignore[list-item]
+    assert "got ndarray; make Scan(xyz, rgb)" in (mixed[0].error or "") and mixed[1].groundings[0].found
+    with pytest.raises(tsp3d.UserError, match=r"got ndarray; make Scan\(xyz, rgb\)"):
+        grounder.ground_many(points()[0], "all")  # type: ignore[arg-type]
     with pytest.raises(tsp3d.UserError, match="say what to find"):
         grounder.ground_many([], "")
 
@@ -294,6 +305,12 @@ def test_real_network_behind_the_facade(tmp_path):
     assert all(answer.found for answer in answers[0])
     assert [a.boxes for a in answers[0]] == [a.boxes for a in answers[1]]
     assert len(grounder.config_hash) == 12
+    shared = tsp3d.Grounder.from_pretrained(tmp_path, device="cpu")  # which has packed no weights yet
+    texts = [["the red chair", "the sofa"], ["the sofa", "the lamp"], ["the desk"]]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda some: shared.ground(scan, some, min_score=0.0), texts))
+    alone = [grounder.ground(scan, some, min_score=0.0) for some in texts]
+    assert [[a.boxes for a in some] for some in together] == [[a.boxes for a in some] for some in alone]
 
 
 def test_precision_is_checked():

@@ -17,6 +17,7 @@ import torch
 import tsp3d
 import tsp3d.viz.png
 
+BASIC_CONFIG = logging.basicConfig
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -116,6 +117,7 @@ def test_folder_with_pictures_and_a_broken_scan(infer, scans, tmp_path, capsys):
         (["{a}", "--text", "x", "--top-k", "0"], "top_k"),
         (["{a}", "--text", "x", "--min-score", "7"], "min_score"),
         (["{a}", "--text", "x", "--json", "{a}/r.json"], "r.json"),
+        (["{a}", "--text", "x", "--json", "{a}"], "e.g. results.json"),
         (["{a}", "--text", "x", "--out", "{a}"], "a.npy"),
         (["{a}", "--text", "x", "--out", "{a}", "--json", "{a}.json"], "a.npy"),
     ],
@@ -149,6 +151,55 @@ def test_demo_scan_is_small_and_its_boxes_hold_points():
     for entry in sentences:
         box = np.array(entry["box"])
         assert (np.abs(xyz - box[:3]) <= box[3:] / 2 + 0.001).all(axis=1).sum() > 50, entry["text"]
+
+
+def test_a_picture_that_cannot_be_written_costs_itself_alone(infer, scans, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / "a-1-the-box.tsp3d.png").mkdir(parents=True)
+    assert run(infer, str(scans), "--text", "the box", "--out", str(out), "--json", str(out / "r.json")) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and "a-1-the-box" in captured.err and captured.out.count("0.75") == 2
+    assert [entry["queries"][0]["found"] for entry in json.loads((out / "r.json").read_text())] == [True, True]
+    assert (out / "c-1-the-box.tsp3d.ply").is_file()
+
+
+def test_a_warning_takes_one_line(infer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(logging, "basicConfig", BASIC_CONFIG)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    xyz = np.random.default_rng(0).random((400, 3)) * [4, 3, 2.4]
+    xyz[:7] = np.nan
+    path = tmp_path / ("long" * 30 + ".npy")
+    np.save(path, xyz)
+    assert run(infer, str(path), "--text", "the box") == 0
+    warning = f"WARNING: {path}: dropped 7 of 400 points that are not finite numbers\n"
+    assert capsys.readouterr().err == warning
+
+
+@pytest.mark.parametrize("cause", [KeyboardInterrupt, SystemExit])
+def test_what_was_found_before_a_stop_is_kept(infer, scans, tmp_path, monkeypatch, cause):
+    def stop(result, console, files):
+        if result.source.endswith("c.xyz"):
+            raise cause
+
+    monkeypatch.setattr(infer, "print_table", stop)
+    (scans / "b.ply").write_bytes(b"ply\nbroken")
+    (scans / "d.npy").write_bytes(b"not reached")
+    arguments = [str(scans), "--text", "the box", "--json", str(tmp_path / "r.json")]
+    if cause is KeyboardInterrupt:
+        assert run(infer, *arguments) == 130
+    else:  # as the table does where its reader has closed the pipe
+        with pytest.raises(SystemExit):
+            run(infer, *arguments)
+    names = [Path(entry["scan"]).name for entry in json.loads((tmp_path / "r.json").read_text())]
+    assert names == ["a.npy", "b.ply", "c.xyz"]
+
+
+def test_standard_output_that_takes_nothing(infer, scans, capsys, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert run(infer, str(scans / "a.npy"), "--text", "the box", "--json", "-") == 1
+        monkeypatch.undo()
+    assert "error: standard output cannot be written to (No space left on device)" in capsys.readouterr().err
 
 
 def test_a_file_name_that_is_no_utf8(infer, scans, tmp_path):

@@ -1,4 +1,4 @@
-"""Find what sentences mean in scans: boxes as a table, as JSON, and drawn.
+"""Find what sentences mean in scans: boxes, in the frame and unit of each scan, as a table, as JSON, and drawn.
 
 python tools/infer.py room.ply --text "the brown chair next to the desk" --out out/
 """
@@ -13,7 +13,6 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
-from rich.logging import RichHandler
 
 import tsp3d
 from tsp3d.distill.two_streams import TwoStreams
@@ -23,8 +22,6 @@ from tsp3d.results import document, print_table, unique_prefixes, write_json, wr
 
 @dataclass
 class Options:
-    """Find what sentences mean in scans; boxes come back in the frame and unit of each scan."""
-
     scan: tyro.conf.Positional[str]
     """A PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/STL/OFF, LAS/LAZ or E57 file, or a folder or quoted glob."""
     text: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -58,8 +55,7 @@ class Options:
 def main(options: Options) -> int:
     """Run, and return the exit code: 0, or 1 if anything could not be done (said in one line on standard error)."""
     console = Console(stderr=options.json == "-", soft_wrap=True)
-    handler = RichHandler(console=Console(stderr=True, soft_wrap=True), show_time=False, show_path=False)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     failed = 0
     try:
         if not options.text:
@@ -71,21 +67,25 @@ def main(options: Options) -> int:
         if options.two_streams:
             both = TwoStreams.from_pretrained(grounder.network, options.model, options.two_streams)  # type: ignore[arg-type]
             grounder = tsp3d.Grounder(both, f"{options.model}, 2D stream {options.two_streams:g}", grounder.device)
-        results = grounder.ground_many(
-            paths, options.text, options.top_k, options.min_score, options.up, options.unit, options.min_presence,
-            options.several,
-        )  # fmt: skip
+        wanted = ("top_k", "min_score", "up", "unit", "min_presence", "several")
+        results = grounder.ground_many(paths, options.text, **{name: getattr(options, name) for name in wanted})
         entries = []
-        for prefix, result in zip(unique_prefixes(paths), results, strict=True):
-            entries.append(grounder.to_json(result))
-            if result.error:
-                failed += 1
-                print(f"error: {result.error}", file=sys.stderr)
-                continue
-            files = write_pictures(result, options.out, prefix) if options.out else []
-            print_table(result, console, files)
-        if options.json:
-            write_json(options.json, document(entries, single=Path(options.scan).is_file()))
+        try:
+            for prefix, result in zip(unique_prefixes(paths), results, strict=True):
+                entries.append(grounder.to_json(result))
+                files, problem = [], result.error
+                try:
+                    files = write_pictures(result, options.out, prefix) if options.out else []
+                except tsp3d.UserError as error:
+                    problem = str(error)
+                if problem:
+                    failed += 1
+                    print(f"error: {problem}", file=sys.stderr)
+                if not result.error:
+                    print_table(result, console, files)
+        finally:  # whatever stops the rest, what was found is kept
+            if options.json and entries:
+                write_json(options.json, document(entries, single=Path(options.scan).is_file()))
     except tsp3d.UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -107,12 +107,7 @@ class Grounder:
     @torch.inference_mode()
     def encode(self, scan: Scan | str | os.PathLike[str]) -> Scene:
         """Features of a scan (or of the file at a path; metres, z up). Raises ScanError if the file cannot be read."""
-        if not isinstance(scan, Scan | str | os.PathLike):
-            raise UserError(
-                f"a scan must be a tsp3d.Scan or a path, got {type(scan).__name__}; make Scan(xyz, rgb) of arrays"
-            )
-        if not isinstance(scan, Scan):
-            scan = load_scan(scan)
+        scan = _as_scan(scan)
         start = self._now()
         xyz = torch.from_numpy(scan.xyz).to(self.device)  # (N, 3)
         rgb = None if scan.rgb is None else torch.from_numpy(scan.rgb).to(self.device).float() / 255.0  # (N, 3)
@@ -188,7 +183,7 @@ class Grounder:
             return []
         start = self._now()
         more = {"several": True} if options.several else {}
-        raw = self._tiled.ground(scene.encoded, texts, top_k=options.count, **more)
+        raw = self._tiled.ground(scene.encoded, texts, top_k=int(options.count), **more)
         elapsed = (self._now() - start) * 1000 / len(texts)
         return [self._result(scene, one, answer, options, elapsed) for one, answer in zip(texts, raw, strict=True)]
 
@@ -205,10 +200,13 @@ class Grounder:
     ) -> Iterator[ScanResult]:
         """Ground the same sentences in one scan (or path) after the other, with one scan in memory at a time.
 
-        Options as :meth:`ground`. A scan that cannot be read gives a result with ``error`` and does not stop the
+        Options as :meth:`ground`; ``up`` and ``unit`` as :func:`tsp3d.load_scan`, for the paths among the scans (a Scan
+        has its own frame). A scan that cannot be read gives a result with ``error`` and does not stop the
         others. Wrong texts or options raise UserError before the first scan is read.
         """
         options = Options(top_k, min_score, min_presence, several)
+        if isinstance(scans, np.ndarray):
+            scans = _as_scan(scans)  # refused, as its rows are no scans
         scans = [scans] if isinstance(scans, Scan | str | os.PathLike) else scans  # a path is no list of letters
         return self._stream(scans, self._check(texts, options), options, up, unit)
 
@@ -221,9 +219,9 @@ class Grounder:
         unit: str,
     ) -> Iterator[ScanResult]:
         for item in scans:
-            source = item.source if isinstance(item, Scan) else printable(item)
+            source = printable(item) if isinstance(item, str | os.PathLike) else getattr(item, "source", "array")
             try:
-                scan = item if isinstance(item, Scan) else load_scan(item, up=up, unit=unit)
+                scan = _as_scan(item, up, unit)
                 yield ScanResult(source, scan, self._ground(self.encode(scan), texts, options))
             except UserError as error:
                 yield ScanResult(source, error=str(error))
@@ -278,6 +276,14 @@ class Grounder:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def _as_scan(scan: object, up: str | None = None, unit: str = "m") -> Scan:
+    if isinstance(scan, Scan):
+        return scan
+    if isinstance(scan, str | os.PathLike):
+        return load_scan(scan, up=up, unit=unit)
+    raise UserError(f"a scan must be a tsp3d.Scan or a path, got {type(scan).__name__}; make Scan(xyz, rgb) of arrays")
 
 
 def _numpy(values: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import logging
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from tsp3d.io import UserError
 
@@ -56,13 +57,13 @@ def warn_unless_english(text: str) -> None:
 
 def check_top_k(top_k: int) -> None:
     """Raises UserError unless ``top_k`` is a whole number from 1 to 1000."""
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= 1000:
+    if isinstance(top_k, bool) or not isinstance(top_k, Integral) or not 1 <= top_k <= 1000:
         raise UserError(f"top_k must be a whole number from 1 to 1000, got {top_k!r}")
 
 
 def check_share(name: str, value: float | None) -> None:
     """Raises UserError unless ``value`` is None or lies in 0…1."""
-    if value is not None and not 0.0 <= value <= 1.0:
+    if value is not None and not (isinstance(value, Real) and 0.0 <= value <= 1.0):
         raise UserError(f"{name} must be from 0 to 1, got {value!r}")
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tsp3d.io import Frame
+from tsp3d.io import Frame, UserError
 from tsp3d.io.load import OUTPUT_MARK
 from tsp3d.io.write import write_text
 
@@ -131,8 +131,12 @@ def document(entries: Sequence[dict[str, Any]], single: bool) -> object:
 def write_json(path: str | os.PathLike[str], content: object) -> None:
     """Write a result file, whole or not at all; to standard output for "-". Raises UserError."""
     if os.fspath(path) == "-":
-        sys.stdout.buffer.write(dumps(content).encode("utf-8"))  # UTF-8 whatever the terminal's encoding
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(dumps(content).encode("utf-8"))  # UTF-8 whatever the terminal's encoding
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries the rest again at exit
+            raise UserError(f"standard output cannot be written to ({error.strerror or error})") from error
     else:
         write_text(path, dumps(content))
 

@@ -74,6 +74,29 @@ def test_colour_ranges(room, tmp_path, scale: float, kind: type):
     np.testing.assert_array_equal(loaded, rgb)
 
 
+@pytest.mark.parametrize("kind", ["f4", "u4", ">f4", ">u4", "3u1", None])
+def test_fields_of_an_array_may_hold_packed_colours(room, tmp_path, kind: str | None):
+    xyz, rgb = room
+    colours = [("rgb", kind)] if kind else [("Red", "u1"), ("Green", "u1"), ("Blue", "u1")]
+    table = np.empty(len(xyz), dtype=[("x", "f8"), ("y", "f8"), ("z", "f8"), ("intensity", "f4"), *colours])
+    for column, axis in enumerate("xyz"):
+        table[axis] = xyz[:, column]
+    if kind == "3u1":
+        table["rgb"] = rgb
+    elif kind:
+        packed = rgb.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
+        table["rgb"] = packed.view(np.float32) if "f" in kind else packed
+    else:
+        for column, (name, _) in enumerate(colours):
+            table[name] = rgb[:, column]
+    np.save(tmp_path / "a.npy", table)
+    np.savez(tmp_path / "a.npz", points=table)
+    for name in ("a.npy", "a.npz"):
+        loaded = load_scan(tmp_path / name).rgb
+        assert loaded is not None
+        np.testing.assert_array_equal(loaded, rgb)
+
+
 def test_one_colour_everywhere_is_no_colour(room, tmp_path, write_scan):
     path = write_scan(tmp_path / "white.ply", room[0], np.full_like(room[1], 255))
     assert load_scan(path).rgb is None
@@ -85,9 +108,12 @@ def test_one_colour_everywhere_is_no_colour(room, tmp_path, write_scan):
         ("# comment\nx,y,z,r,g,b\n0,0,0,1,2,3\n1,1,1,4,5,6\n", True),
         ("r;g;b;x;y;z\n1;2;3;0;0;0\n4;5;6;1;1;1\n", True),
         ("2\n0 0 0 900 1 2 3\n1 1 1 900 4 5 6\n", True),  # PTS: a count, then x y z intensity r g b
+        ("//X Y Z R G B Range\n2\n0 0 0 1 2 3 9\n1 1 1 4 5 6 9\n", True),  # CloudCompare: names, then a count
+        ("//X Y Z Nx Ny Nz\n2\n0 0 0 1 0 0\n1 1 1 0 1 0\n", False),
         ("0\t0\t0\n\n1\t1\t1\n", False),
         ("0, 0, 0, \n1, 1, 1, \n", False),
         ("x y z intensity\n0 0 0 9\n1 1 1 9\n", False),
+        ("# x y z\n0 0 0 # floor, left\n1 1 1 # ceiling; right\n.5 .5 .5\n", False),
     ],
 )
 def test_text_variants(tmp_path, text: str, coloured: bool):

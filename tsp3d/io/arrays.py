@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsp3d.io.cloud import Chunk
+from tsp3d.io.cloud import Chunk, field_colours
 from tsp3d.io.errors import ScanError
 
 CHUNK = 1_000_000
@@ -17,7 +17,7 @@ _COLOURS = ("rgb", "colors", "color", "colours", "colour")
 
 
 def read_npy(path: Path) -> Iterator[Chunk]:
-    """(N, 3), (N, 6) or wider (xyz, then rgb), or a structured array with fields x, y, z and r, g, b."""
+    """(N, 3), (N, 6) or wider (xyz, then rgb), or a structured array: x, y, z and r, g, b or a packed rgb."""
     yield from _split(np.load(path, mmap_mode="r", allow_pickle=False), None, path)
 
 
@@ -40,8 +40,6 @@ def _split(array: np.ndarray, rgb: np.ndarray | None, path: Path) -> Iterator[Ch
     if names:
         if not {"x", "y", "z"} <= set(names):
             raise ScanError(f"{path}: the array's fields are {', '.join(names)}, but x, y and z are needed")
-        groups = (("r", "g", "b"), ("red", "green", "blue"))
-        colours = next((group for group in groups if set(group) <= set(names)), None)
         array = array.reshape(-1)
     elif array.ndim != 2 or array.shape[1] < 3:
         raise ScanError(f"{path}: the array has shape {array.shape}, but points must be (N, 3) xyz or (N, 6) xyz rgb")
@@ -51,7 +49,7 @@ def _split(array: np.ndarray, rgb: np.ndarray | None, path: Path) -> Iterator[Ch
         part = array[start : start + CHUNK]
         if names:
             xyz = np.stack([part[names[axis]] for axis in "xyz"], axis=1)
-            colour = np.stack([part[names[name]] for name in colours], axis=1) if colours else None
+            colour = field_colours(part, names)
         else:
             xyz, colour = part[:, :3], part[:, 3:6] if part.shape[1] >= 6 else None
         if rgb is not None:

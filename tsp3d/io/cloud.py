@@ -159,6 +159,25 @@ def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
     return rgb
 
 
+def field_colours(rows: np.ndarray, names: dict[str, str]) -> np.ndarray | None:
+    """Colours (N, 3) of a structured array (N,): its ``rgb`` or ``rgba``, packed as PCL does (0x…RRGGBB, an integer or
+    the bits of a float), or its fields r, g, b; None without. ``names``: its fields by their lower-case names."""
+    for packed in ("rgb", "rgba"):
+        if packed in names:
+            values = rows[names[packed]]
+            column = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+            if column.ndim == 2:
+                return column[:, :3]  # a field of three or four numbers
+            if column.dtype.kind == "f" and column.dtype.itemsize != 4:
+                column = column.astype(np.float32)  # an ascii file may declare 8 bytes for the packed float
+            bits = column.view(np.uint32) if column.dtype.itemsize == 4 else column.astype(np.uint32)
+            return np.stack([(bits >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
+    for group in (("r", "g", "b"), ("red", "green", "blue")):
+        if set(group) <= set(names):
+            return np.stack([rows[names[name]] for name in group], axis=1)
+    return None
+
+
 def explain(source: str, error: BaseException, kind: str) -> ScanError:
     """A reader's exception as one line for the user."""
     if isinstance(error, ScanError):

@@ -71,7 +71,9 @@ class Frame:
         return (np.asarray(xyz, dtype=np.float64) - self.transform[:3, 3]) @ linear.T
 
     def boxes_to_input(self, boxes: np.ndarray) -> np.ndarray:
-        """Axis-aligned boxes (K, 6) in metres → (K, 6) in the input's frame and unit (sizes follow their axes)."""
+        """Axis-aligned boxes (K, 6) in metres → (K, 6) in the input's frame and unit (sizes follow their axes).
+
+        Where a frame is not turned by quarter turns, these are the boxes along its axes that enclose the given ones."""
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 6)
         linear = np.linalg.inv(self.transform[:3, :3])
         return np.hstack([self.to_input(boxes[:, :3]), boxes[:, 3:] @ np.abs(linear).T])

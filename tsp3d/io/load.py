@@ -81,16 +81,18 @@ def find_scans(pattern: str | os.PathLike[str]) -> list[Path]:
         raise ScanError("the scan's path is empty; pass a file, a folder or a pattern such as 'scans/*.ply'")
     try:
         if path.is_dir():
-            found = sorted(entry for entry in path.iterdir() if entry.is_file() and _is_scan(entry))
+            found = sorted(entry for entry in path.iterdir() if entry.is_file() and is_scan(entry))
             if not found:
                 raise ScanError(f"{text}: the folder holds no scan; known formats are {_known()}")
             return found
         if path.exists():
             return [path]
         found = sorted(Path(match) for match in glob.glob(os.path.expanduser(text), recursive=True))
+    except ScanError:
+        raise
     except (OSError, ValueError) as error:
         raise ScanError(f"{text[:200]!r}: not a usable path ({error})") from error
-    found = [match for match in found if match.is_file() and _is_scan(match)]
+    found = [match for match in found if match.is_file() and is_scan(match)]
     if not found:
         hint = "no file matches the pattern" if glob.has_magic(text) else "no such file or folder; check the path"
         raise ScanError(f"{text}: {hint}")
@@ -105,7 +107,8 @@ def iter_scans(
         yield load_scan(path, up=up, unit=unit, max_points=max_points)
 
 
-def _is_scan(path: Path) -> bool:
+def is_scan(path: Path) -> bool:
+    """Whether the name is a scan's, and no result's."""
     return path.suffix.lower() in READERS and OUTPUT_MARK not in path.name and not path.name.startswith(".")
 
 

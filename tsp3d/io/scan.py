@@ -67,6 +67,8 @@ class Scan:
     ) -> Scan:
         """Scan from points (N, 3) in ``unit`` with axis ``up`` pointing up, and colours (N, 3), 0…1 or 0…255, or None.
 
+        More than ``max_points`` are thinned as by :func:`tsp3d.load_scan`; None keeps all.
+
         Raises:
             ScanError: wrong shapes, no finite point, or extents beyond any building.
         """
@@ -105,6 +107,6 @@ def _as_points(xyz: np.ndarray, source: str) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise ScanError(
             f"{source}: points must be numbers of shape (N, 3), got {points.dtype} of shape {points.shape}; "
-            "pass colours separately, as Scan(xyz, rgb)"
+            "make it so (xyz.reshape(-1, 3) of an image of points) and pass colours apart, as Scan(xyz, rgb)"
         )
     return points

@@ -37,10 +37,11 @@ def read_text(path: Path) -> Iterator[Chunk]:
                 raise ScanError(
                     f"{path}: this is no plain text (line {number} holds zero bytes); save it as UTF-8 text"
                 )
-            delimiter = _delimiter(line)
-            row = _numbers(line, delimiter)
+            fields = line.split("#")[0]  # a row may end in a comment, as below
+            delimiter = _delimiter(fields)
+            row = _numbers(fields, delimiter)
             if len(row) >= 3:
-                columns = _columns(header[-1] if header else "", delimiter, len(row), path, number)
+                columns = _columns(header, delimiter, len(row), path, number)
                 yield from _rows(itertools.chain([line], file), delimiter, columns, number, path)
                 return
             if line.strip():
@@ -49,7 +50,7 @@ def read_text(path: Path) -> Iterator[Chunk]:
         raise ScanError(f"{path}: it holds no points; each line needs x y z or x y z r g b")
     if all(re.fullmatch(r"[\s\d.,;eE+-]+", line) for line in header):
         raise ScanError(f"{path}: the lines have fewer than three numbers; each needs x y z or x y z r g b")
-    raise ScanError(f"{path}: found no line of numbers; each line needs x y z or x y z r g b")
+    raise ScanError(f"{path}: no line holds numbers alone, with decimal points; each needs x y z or x y z r g b")
 
 
 def _delimiter(line: str) -> str | None:
@@ -67,14 +68,14 @@ def _numbers(line: str, delimiter: str | None) -> list[float]:
         return []
 
 
-def _columns(header: str, delimiter: str | None, width: int, path: Path, number: int) -> list[int]:
+def _columns(header: list[str], delimiter: str | None, width: int, path: Path, number: int) -> list[int]:
     """Which columns are x, y, z and, if there are colours, r, g, b."""
-    names = [name.strip().strip('"').lower() for name in re.split(r"[,;\s]+", header.strip().lstrip("#/ "))]
-    if len(names) == width:
-        for axes in _AXES:
-            if set(axes) <= set(names):
-                colours = next((group for group in _COLOURS if set(group) <= set(names)), ())
-                return [names.index(name) for name in (*axes, *colours)]
+    for line in reversed(header):  # a count of the points may stand between the names and the rows
+        names = [name.strip().strip('"').lower() for name in re.split(r"[,;\s]+", line.strip().lstrip("#/ "))]
+        axes = next((group for group in _AXES if set(group) <= set(names)), ())
+        if axes and len(names) == width:
+            colours = next((group for group in _COLOURS if set(group) <= set(names)), ())
+            return [names.index(name) for name in (*axes, *colours)]
     if width in (3, 4, 5):
         return [0, 1, 2]
     if width == 7:

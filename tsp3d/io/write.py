@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tsp3d import files
 from tsp3d.io.errors import UserError
+from tsp3d.io.load import is_scan
 
 
 @contextmanager
@@ -34,7 +35,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Try a place before the work that is for it. Raises UserError as :func:`replacing`; nothing is left there."""
+    """Try a place before the work that is for it; nothing is left there.
+
+    Raises UserError as :func:`replacing`, and for the name of a scan: one that was there would be lost."""
+    if is_scan(Path(path)):
+        raise UserError(f"{path}: results under a scan's name would take its place; choose another, e.g. results.json")
     with suppress(_Tried), replacing(path) as temporary:
         temporary.touch()
         raise _Tried
