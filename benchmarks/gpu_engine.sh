@@ -5,8 +5,10 @@
 #
 # Maps, single layers and a backbone of tsp3d-base's widths and depths, forward and backward, in float32, tf32 and float16;
 # every result is checked before it is timed, and a large matrix product of the same precision is timed in the same rounds
-# (the column "of sgemm" is the share of that). OUT gets report.md, and a JSON, a plot and a log of each precision.
-# Environment: PYTHON; WHEELS, a folder with spconv's wheels for a machine without an index; SPCONV=0 leaves spconv out;
+# (the column "of sgemm" is the share of that). OUT gets report.md, a JSON, a plot and a log of each precision, and in tuning/
+# what the tuner chose.
+# Environment: PYTHON; WHEELS, a folder with the wheels of spconv and of all that it needs, numpy too, for a machine without
+# an index; SPCONV=0 leaves spconv out;
 # PRECISIONS, VOXELS, CHANNELS, BACKBONE, BLOCKS, ROUNDS for less than all; STEP_SECONDS (default 580) for each precision;
 # DEVICE=cpu tries the script itself.
 set -uo pipefail
@@ -20,7 +22,7 @@ read -ra backbone <<<"${BACKBONE:-64 128 128 128}"
 read -ra blocks <<<"${BLOCKS:-3 4 6 3}"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} TSP3D_CACHE=${TSP3D_CACHE:-$out}
 failed=0 peers=reference
 
 say() { printf '%s\n' "$*" | tee -a "$out/report.md"; }
@@ -41,11 +43,12 @@ fi
 
 # In a folder of its own: the environment stays as it is, and keeps its numpy.
 if [ "${SPCONV:-1}" != 0 ] && ! "$python" -c 'import spconv.pytorch' 2>/dev/null; then
-    source=()
+    folder=$(mktemp -d) source=(--retries 1)
+    trap 'rm -rf "$folder"' EXIT
     [ -z "${WHEELS:-}" ] || source=(--no-index --find-links "$WHEELS")
-    if "$python" -m pip install -q --target "$out/spconv" "${source[@]}" spconv-cu126==2.3.8 >"$out/spconv.log" 2>&1; then
-        rm -rf "$out"/spconv/numpy*
-        export PYTHONPATH=$PYTHONPATH:$out/spconv
+    if "$python" -m pip install -q --target "$folder" "${source[@]}" spconv-cu126==2.3.8 >"$out/spconv.log" 2>&1; then
+        rm -rf "$folder"/numpy*
+        export PYTHONPATH=$PYTHONPATH:$folder
     fi
 fi
 if [ "${SPCONV:-1}" != 0 ] && "$python" -c 'import spconv.pytorch' 2>>"$out/spconv.log"; then

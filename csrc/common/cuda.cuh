@@ -14,6 +14,7 @@ extern "C" AOTI_TORCH_EXPORT AOTITorchError aoti_torch_get_current_cuda_stream(i
 namespace tsp3d {
 
 inline void check(cudaError_t error) {
+  if (error != cudaSuccess) cudaGetLastError();  // forget it: CUB would take it for its own next launch's
   STD_TORCH_CHECK(error != cudaErrorNoKernelImageForDevice,
                   "tsp3d: the CUDA library was built for " TSP3D_CUDA_ARCHITECTURES
                   ", not for this GPU; build it again with its compute capability in TSP3D_CUDA_ARCHS");
