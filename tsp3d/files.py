@@ -48,15 +48,15 @@ def save_tensors(
     """Write a safetensors file of tensors, of any device, or of arrays, through :func:`replacing`.
 
     Raises OSError where it cannot be written."""
-    # Of an array in another order safetensors writes the numbers as they lie in memory.
-    arrays = {name: np.ascontiguousarray(v) for name, v in tensors.items() if isinstance(v, np.ndarray)}
-    others = {name: v.detach().cpu().contiguous() for name, v in tensors.items() if isinstance(v, Tensor)}
     with replacing(path) as temporary:
         try:
-            if arrays:
+            if any(isinstance(value, np.ndarray) for value in tensors.values()):
+                # Of an array in another order safetensors writes the numbers as they lie in memory.
+                arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
                 safetensors.numpy.save_file(arrays, temporary, metadata)
             else:
-                safetensors.torch.save_file(others, temporary, metadata)
+                plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}  # type: ignore[union-attr]
+                safetensors.torch.save_file(plain, temporary, metadata)
         except safetensors.SafetensorError as error:
             raise OSError(f"{path} cannot be written ({error}): is the disk full?") from error
         temporary.chmod(0o644)  # safetensors makes files that only their owner reads

@@ -42,15 +42,9 @@ def test_networks_of_different_shape_have_no_mean(tmp_path: Path) -> None:
 
 
 def test_the_tool_writes_weights(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        ROOT / "tools/average_weights.py",
-        "tsp3d-tiny",
-        "tsp3d-tiny",
-        "--out",
-        tmp_path / "mean",
-    ]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    tool = [sys.executable, ROOT / "tools/average_weights.py"]
+    twice = [*tool, "tsp3d-tiny", "tsp3d-tiny", "--out", tmp_path / "mean"]
+    subprocess.run(twice, check=True, capture_output=True, cwd=ROOT)
     assert json.loads((tmp_path / "mean/config.json").read_text())["name"] == "tsp3d-tiny"
-    lost = subprocess.run([*command[:2], "none", "--out", tmp_path / "b"], capture_output=True, text=True, cwd=ROOT)
+    lost = subprocess.run([*tool, "none", "--out", tmp_path / "b"], capture_output=True, text=True, cwd=ROOT)
     assert lost.returncode == 1 and lost.stderr.startswith("average_weights: 'none'")

@@ -80,19 +80,15 @@ def find_scans(pattern: str | os.PathLike[str]) -> list[Path]:
     if not text:
         raise ScanError("the scan's path is empty; pass a file, a folder or a pattern such as 'scans/*.ply'")
     try:
-        if path.is_dir():
-            found = sorted(entry for entry in path.iterdir() if entry.is_file() and is_scan(entry))
-            if not found:
-                raise ScanError(f"{text}: the folder holds no scan; known formats are {_known()}")
-            return found
-        if path.exists():
+        folder = path.is_dir()
+        if path.exists() and not folder:
             return [path]
-        found = sorted(Path(match) for match in glob.glob(os.path.expanduser(text), recursive=True))
-    except ScanError:
-        raise
+        matches = path.iterdir() if folder else map(Path, glob.glob(os.path.expanduser(text), recursive=True))
+        found = sorted(match for match in matches if match.is_file() and is_scan(match))
     except (OSError, ValueError) as error:
         raise ScanError(f"{text[:200]!r}: not a usable path ({error})") from error
-    found = [match for match in found if match.is_file() and is_scan(match)]
+    if folder and not found:
+        raise ScanError(f"{text}: the folder holds no scan; known formats are {_known()}")
     if not found:
         hint = "no file matches the pattern" if glob.has_magic(text) else "no such file or folder; check the path"
         raise ScanError(f"{text}: {hint}")

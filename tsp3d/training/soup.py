@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from tsp3d.models.net import GroundingNet
 
 
@@ -22,15 +24,18 @@ def mean_of(folders: Sequence[str | Path]) -> GroundingNet:
     if not folders:
         raise ValueError("the mean of no weights at all: name at least one folder")
     *others, net = [GroundingNet.from_pretrained(folder) for folder in folders]
-    state = net.state_dict()
+    total = _weights(net)
     for folder, other in zip(folders, others, strict=False):
-        theirs = other.state_dict()
-        if {name: value.shape for name, value in theirs.items()} != {n: value.shape for n, value in state.items()}:
+        theirs = _weights(other)
+        if {name: value.shape for name, value in theirs.items()} != {n: value.shape for n, value in total.items()}:
             raise ValueError(f"{folder} and {folders[-1]} hold networks of different shape; their mean has no meaning")
-        for name, value in state.items():
-            if value.is_floating_point():  # counters stay the last one's
-                value += theirs[name]
-    for value in state.values():
-        if value.is_floating_point():
-            value /= len(folders)
+        for name, value in total.items():
+            value += theirs[name]
+    for value in total.values():
+        value /= len(folders)
     return net
+
+
+def _weights(net: GroundingNet) -> dict[str, Tensor]:
+    """All that can be averaged: counters stay the last one's."""
+    return {name: value for name, value in net.state_dict().items() if value.is_floating_point()}
