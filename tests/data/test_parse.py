@@ -31,8 +31,8 @@ WRITTEN = {
     "the light brown table in the middle of the room": ("table",),
     "on top of the dresser there is a small potted plant": ("potted plant", "dresser"),
     "the window behind the tv, not the one by the sink": ("window", "tv", "sink"),
-    "the desk lamp under the painting": ("lamp", "painting"),
-    "pick the file cabinet nearest to the printer": ("cabinet", "printer"),
+    "the desk lamp under the painting": ("desk lamp", "painting"),
+    "pick the file cabinet nearest to the printer": ("file cabinet", "printer"),
     "": ("",),
     "the one on the left": ("",),
 }  # fmt: skip

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tsp3d.synth.expressions import Expression, Interpreter
 from tsp3d.synth.language import RELATION_LABELS, corpus, generate_sentences, referents, referring_expressions
+from tsp3d.synth.proposals import Proposer
 from tsp3d.synth.types import SceneDescription
 from tsp3d.synth.vocabulary import COLOR_WORDS, NOUNS, VIEW_WORDS
 
@@ -47,6 +49,29 @@ def test_words_of_the_structure_are_in_the_text(written):
             assert noun.word in text or noun.plural in text, (noun.word, text)
             if part.color:
                 assert any(word in text for word in (*COLOR_WORDS.get(part.color, ()), part.color)), (part.color, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "height", "said", "unsaid"),
+    [
+        ("stool", 0.35, 0.75, "bar stool", "footstool"),
+        ("stool", 0.45, 0.4, "footstool", "bar stool"),
+        ("sofa", 1.5, 0.8, "loveseat", None),
+        ("sofa", 2.3, 0.8, "couch", "loveseat"),
+        ("cabinet", 0.45, 1.3, "file cabinet", "sideboard"),
+        ("cabinet", 1.6, 0.9, "sideboard", "file cabinet"),
+    ],
+)
+def test_words_that_tell_a_size_are_said_of_that_size(name, width, height, said, unsaid):
+    item = box_object(0, name, 0, 0, height / 2, width, 0.35, height)
+    scene = SceneDescription("room", (item,), (0, 0, 1.25, 5, 4, 2.5))
+    proposer = Proposer(Interpreter(scene), np.random.default_rng(0))
+    words = {proposer.word(0) for _ in range(300)}
+    assert said in words and unsaid not in words
+    assert referents(Expression(said), scene, strict=True) == (0,)
+    if unsaid:
+        assert referents(Expression(unsaid), scene, strict=True) == ()
+        assert referents(Expression(unsaid), scene, strict=False) == (0,)  # a listener may still take it for that
 
 
 def test_metadata_agrees_with_scene_and_text(written):

@@ -176,7 +176,9 @@ class Interpreter:
             return masks[0], masks[1]
         loose, strict = g.is_a(noun.reads), g.is_a(noun.names)
         if noun.support is not None:
-            loose, strict = loose & (g.support == noun.support), strict & (g.support == noun.support)
+            loose = loose & (g.support == noun.support)
+        if noun.support is not None or noun.measure is not None:
+            strict = strict & np.fromiter(map(noun.suits, self.scene.objects), dtype=bool, count=g.count)
         if e.color is not None:
             accepted = (e.color, None, *CONFUSABLE_COLORS.get(e.color, ()))
             strict = strict & (self.colors == e.color)
