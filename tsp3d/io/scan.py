@@ -6,8 +6,10 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from tsp3d.io.cloud import Chunk, Collector, to_rgb8
+from tsp3d.io.cloud import MAX_POINTS, Chunk, Collector, to_rgb8
+from tsp3d.io.depth import unproject
 from tsp3d.io.errors import ScanError
 from tsp3d.io.frame import MAX_EXTENT_M, UNITS, Frame, check_unit, check_up, leveling_shift, plausibility_warning
 
@@ -77,6 +79,37 @@ class Scan:
         collector.add(Chunk(points, None if rgb is None else np.asarray(rgb)))
         cloud = collector.finish()
         return prepare(cloud.xyz, cloud.rgb, up, unit, source)
+
+    @classmethod
+    def from_depth(
+        cls,
+        depth: ArrayLike,
+        intrinsics: ArrayLike,
+        rgb: ArrayLike | None = None,
+        pose: ArrayLike | None = None,
+        up: str | None = None,
+        source: str = "depth",
+        max_points: int = MAX_POINTS,
+    ) -> Scan:
+        """Scan from one or more depth images; results come back in the frame that ``pose`` leads to.
+
+        Args:
+            depth: (H, W), or (F, H, W) for several images of one room; integers are millimetres, floats metres, along
+                the camera's z axis. 0, negative, NaN and the greatest integer of the type are no measurement.
+            intrinsics: (3, 3) matrix of fx, fy, cx, cy in pixels of the depth image, or (F, 3, 3).
+            rgb: (H, W, 3) or (F, H, W, 3), registered to the depth image; or None.
+            pose: (4, 4) or (F, 4, 4), camera (x right, y down, z forward) to world. None: the camera's own frame.
+            up: the upward axis of that frame. Default z with a pose, -y without.
+            max_points: more are thinned as by :func:`tsp3d.load_scan`.
+
+        Raises:
+            ScanError: shapes that do not belong together, no measurement, or extents beyond any building.
+        """
+        collector = Collector(source, max_points)
+        for chunk in unproject(depth, intrinsics, rgb, pose, source):
+            collector.add(chunk)
+        cloud = collector.finish()
+        return prepare(cloud.xyz, cloud.rgb, up or ("-y" if pose is None else "z"), "m", source)
 
 
 def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source: str) -> Scan:
