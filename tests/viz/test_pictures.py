@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,37 +12,12 @@ from PIL import Image
 from plyfile import PlyData
 
 from tsp3d.io import Scan, UserError, load_scan
-from tsp3d.results import Box, Grounding
 from tsp3d.viz import png, write_annotated_ply, write_png
 from tsp3d.viz.png import best_view, near_walls, scene_points
 
-
-def make_room(colour: bool = True, up: str = "z", unit: str = "m") -> Scan:
-    """4 × 3 × 2.4 m with floor, ceiling, four walls and a red cube at (1, 0.5, 0.4)."""
-    rng = np.random.default_rng(0)
-    sides = []
-    for axis in range(3):
-        for end in (0.0, 1.0):
-            face = rng.random((4000, 3))
-            face[:, axis] = end
-            sides.append(face * [4, 3, 2.4] - [2, 1.5, 0])
-    cube = rng.random((3000, 3)) * 0.8 + [0.6, 0.1, 0.0]
-    xyz = np.concatenate([*sides, cube])
-    rgb = np.full((len(xyz), 3), 180, dtype=np.uint8)
-    rgb[-3000:] = (200, 20, 20)
-    rgb[:4000] = 90
-    if up == "y":
-        xyz = np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], axis=1)
-    return Scan.from_arrays(xyz * {"m": 1, "mm": 1000}[unit], rgb if colour else None, up=up, unit=unit, source="r.ply")
-
-
-def make_grounding(scan: Scan, boxes: np.ndarray, text: str = "the red cube") -> Grounding:
-    rows = scan.input_frame.boxes_to_input(boxes)
-    answers = tuple(Box(tuple(row[:3]), tuple(row[3:]), 0.0, 0.9 - 0.2 * i) for i, row in enumerate(rows.tolist()))
-    return Grounding(text, answers, boxes, scan.input_frame, best_score=0.2)
-
-
-CUBE = np.array([[1.0, 0.5, 0.4, 0.8, 0.8, 0.8], [-1.0, 0.0, 1.0, 0.5, 0.5, 0.5]])
+# Helpers beside the tests: nothing is on the path in pytest's importlib mode.
+sys.path.insert(0, str(Path(__file__).parent))
+from red_cube import CUBE, make_grounding, make_room
 
 
 @pytest.mark.parametrize("text", ["the red cube", "costs $5 and $6_{x}", "红色的椅子", "word " * 150, "\\frac{a}"])

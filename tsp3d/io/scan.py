@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +14,7 @@ from tsp3d.io.cloud import MAX_POINTS, Chunk, Collector, to_rgb8
 from tsp3d.io.depth import unproject
 from tsp3d.io.errors import ScanError
 from tsp3d.io.frame import MAX_EXTENT_M, UNITS, Frame, check_unit, check_up, leveling_shift, plausibility_warning
+from tsp3d.io.open3d import read_open3d
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +78,16 @@ class Scan:
             ScanError: wrong shapes, no finite point, or extents beyond any building.
         """
         points = _as_points(xyz, source)
-        collector = Collector(source, max_points or max(len(points), 1), voxel=0.004 / UNITS[check_unit(unit)])
-        collector.add(Chunk(points, None if rgb is None else np.asarray(rgb)))
-        cloud = collector.finish()
-        return prepare(cloud.xyz, cloud.rgb, up, unit, source)
+        chunk = Chunk(points, None if rgb is None else np.asarray(rgb))
+        return _collected([chunk], up, unit, source, max_points or max(len(points), 1))
+
+    @classmethod
+    def from_open3d(
+        cls, geometry: Any, up: str = "z", unit: str = "m", source: str = "open3d", max_points: int = MAX_POINTS
+    ) -> Scan:
+        """Scan from an Open3D ``PointCloud``, or from the surface of a ``TriangleMesh``; the rest as
+        :meth:`from_arrays`."""
+        return _collected([read_open3d(geometry, source)], up, unit, source, max_points)
 
     @classmethod
     def from_depth(
@@ -105,11 +114,16 @@ class Scan:
         Raises:
             ScanError: shapes that do not belong together, no measurement, or extents beyond any building.
         """
-        collector = Collector(source, max_points)
-        for chunk in unproject(depth, intrinsics, rgb, pose, source):
-            collector.add(chunk)
-        cloud = collector.finish()
-        return prepare(cloud.xyz, cloud.rgb, up or ("-y" if pose is None else "z"), "m", source)
+        chunks = unproject(depth, intrinsics, rgb, pose, source)
+        return _collected(chunks, up or ("-y" if pose is None else "z"), "m", source, max_points)
+
+
+def _collected(chunks: Iterable[Chunk], up: str, unit: str, source: str, max_points: int) -> Scan:
+    collector = Collector(source, max_points, voxel=0.004 / UNITS[check_unit(unit)])
+    for chunk in chunks:
+        collector.add(chunk)
+    cloud = collector.finish()
+    return prepare(cloud.xyz, cloud.rgb, up, unit, source)
 
 
 def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source: str) -> Scan:
