@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import urllib.request
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -218,3 +219,48 @@ def test_a_file_name_that_is_no_utf8(infer, scans, tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(infer, scans, monkeypatch):
     monkeypatch.setattr(MiddleNetwork, "encode", None)
     assert run(infer, str(scans), "--text", "x", "--out", str(scans / "a.npy")) == 1
+
+
+@pytest.fixture
+def view(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return tool("view", monkeypatch)
+
+
+def test_view_writes_a_page(view, scans, tmp_path, capsys):
+    pytest.importorskip("viser", reason="viser is not installed")
+    page = tmp_path / "page.html"
+    assert run(view, str(scans / "a.npy"), "--text", "the box", "--text", "<b>it</b>", "--html", str(page)) == 0
+    assert capsys.readouterr().out == f"{page}\n" and page.stat().st_size > 100_000
+
+
+def test_view_serves_a_page_until_it_is_stopped(view, scans, monkeypatch, capsys):
+    pytest.importorskip("viser", reason="viser is not installed")
+    addresses: list[str] = []
+
+    def look(seconds: float) -> None:
+        if seconds == 3600:  # all is up: the tool waits
+            addresses.append(capsys.readouterr().out.split()[0])
+            assert urllib.request.urlopen(addresses[0], timeout=20).status == 200
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(view.time, "sleep", look)
+    assert run(view, str(scans / "a.npy"), "--text", "the box", "--port", "18180") == 0
+    with pytest.raises(OSError):
+        urllib.request.urlopen(addresses[0], timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.npy", "--html", "a.html"], "say what to find"),
+        (["a.npy", "--text", "x", "--html", "c.xyz"], "results under a scan's name"),
+        (["a.npy", "--text", "x", "--rrd", "a.npy/x.rrd"], "cannot be written"),
+        (["b.ply"], "no such file"),
+    ],
+)
+def test_view_says_in_a_line_what_it_cannot_do(view, scans, arguments, message, monkeypatch, capsys):
+    monkeypatch.chdir(scans)
+    assert run(view, *arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert sorted(path.name for path in scans.iterdir()) == ["a.npy", "c.xyz"]
