@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,16 @@ def test_some_scenes_have_only_sentences_that_allow_mirroring(scenes: PreparedSc
         return [not any(query.view_dependent for query in samples[epoch, 0].queries) for epoch in range(30)]
 
     assert all(allowed(1)) and sum(allowed(0)) < 5 and 8 < sum(allowed(0.5)) < 24
+
+
+def test_labels_of_objects_can_be_hidden(scenes: PreparedScenes) -> None:
+    config = DataConfig(object_labels=False, detection_probability=1.0, absent_probability=1.0)
+    hidden = TrainingSamples(scenes, config)[0, 0]
+    shown = TrainingSamples(scenes, replace(config, object_labels=True))[0, 0]
+    assert (hidden.classes == -1).all() and (hidden.colors == -1).all() and not any(hidden.names())
+    assert len(hidden.boxes) == len(shown.boxes) > 0 and (shown.classes >= 0).all()
+    assert {query.meta["kind"] for query in hidden.queries} == {"sentence"}
+    assert "detection" in {query.meta["kind"] for query in shown.queries}
 
 
 @pytest.mark.parametrize("share, expected", [(1.0, 10), (0.5, 5), (0.1, 1), (0.001, 1)])

@@ -197,6 +197,23 @@ def test_sentences_without_a_target_and_scenes_without_points_cost_nothing(
     assert losses["align"].item() == losses["class_2d"].item() == 0 and losses["class_3d"].item() > 0
 
 
+def test_without_labels_of_objects_the_views_still_teach(
+    data: Path, batch: GroundingBatch, options: tuple[str, ...]
+) -> None:
+    net = student(auxiliary=True)
+    unknown = [torch.full_like(classes, -1) for classes in batch.classes]
+    bare = replace(batch, classes=unknown, colors=unknown)
+    taught = method(net, data, *options)
+    outputs = net.forward_training(bare)
+    losses = taught.losses(bare, outputs, taught.teach(bare, outputs))
+    assert losses["class_3d"].item() == losses["class_2d"].item() == 0
+    assert losses["align"].item() > 0 and losses["ground"].item() > 0  # objects of unknown class are no twins
+    own = net.losses_of(outputs, bare)
+    assert own["color"].item() == 0 and own["dense_box"].item() > 0 and "text" not in own
+    own["total"].backward()
+    assert net.auxiliary is not None and net.auxiliary.classify[1].weight.grad is None  # objects are no background
+
+
 # ---- what is looked at
 
 

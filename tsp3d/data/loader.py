@@ -46,6 +46,9 @@ class DataConfig:
     (``pseudo-labels``)."""
     bare_scenes: int = 0
     """Further scenes of a step without sentences: their objects alone train the backbone, at a fifth of the cost."""
+    object_labels: bool = True
+    """False hides the classes and colours of the scenes' objects, and leaves their boxes: what they are must be learnt
+    from sentences."""
     points_per_scene: int = 40_000
     """Random points kept of each scene; 0 keeps all."""
     mirror_probability: float = 0.3
@@ -84,6 +87,9 @@ class TrainingSamples(Dataset[SceneSample]):
     def __getitem__(self, index: tuple[int, int]) -> SceneSample:
         epoch, scene = index
         sample = self.scenes[scene]
+        if not self.config.object_labels:
+            unknown = np.full(len(sample.boxes), -1, dtype=np.int64)
+            sample = sample.replace(classes=unknown, colors=unknown, labels=())
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
         sample = sample.replace(queries=self._choose(sample, rng) if self.sentences else ())
         return augment(sample, self.config.augment, rng, self.config.points_per_scene)

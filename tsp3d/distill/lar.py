@@ -150,7 +150,7 @@ class Lar(Method):
         feats, present = object_voxels([outputs.levels[i] for i in config.levels], batch, self.voxel_size)
         solid = self.solid(feats)  # (M, C)
         both = present & taught.shown
-        twins = (classes == classes[:, None]) & (colors == colors[:, None])
+        twins = (classes == classes[:, None]) & (colors == colors[:, None]) & ((classes >= 0) | (colors >= 0))
         found = {
             "align": alignment_loss(solid[both], flat[both], twins[both][:, both], config.margin, config.hardest),
             "ground": self._grounding(batch, outputs, flat),

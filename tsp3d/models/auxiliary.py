@@ -146,8 +146,9 @@ class AuxiliaryHeads(nn.Module):
                 known = (objects >= 0) & (counts >= 3)
                 known &= torch.where(objects >= 0, all_classes[objects.clamp(min=0)], -1) >= 0
                 present[rows[known], all_classes[objects[known]]] = 1.0
-                loss = focal_loss(logits + self.bias[index], present)
-                semantic.append(loss.sum() / present.sum().clamp(min=1.0))
+                if bool(known.any()) or not bool((objects >= 0).any()):  # objects without a class are no background
+                    loss = focal_loss(logits + self.bias[index], present)
+                    semantic.append(loss.sum() / present.sum().clamp(min=1.0))
             if index < 2:
                 labelled = (label >= 0).nonzero().squeeze(1)
                 if len(labelled):
