@@ -36,6 +36,8 @@ class Options:
     """The scans' upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"
     """The scans' unit."""
+    align: bool = True
+    """Turn tilted scans level and their walls along the axes before looking; boxes come back as the scan lies."""
     top_k: int | None = None
     """At most this many boxes for each sentence, best first: alternatives, one unless given."""
     several: bool = False
@@ -54,9 +56,8 @@ class Options:
 
 def main(options: Options) -> int:
     """Run, and return the exit code: 0, or 1 if anything could not be done (said in one line on standard error)."""
-    console = Console(stderr=options.json == "-", soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    failed = 0
+    failed, entries = 0, []
     try:
         if not options.text:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
@@ -67,9 +68,8 @@ def main(options: Options) -> int:
         if options.two_streams:
             both = TwoStreams.from_pretrained(grounder.network, options.model, options.two_streams)  # type: ignore[arg-type]
             grounder = tsp3d.Grounder(both, f"{options.model}, 2D stream {options.two_streams:g}", grounder.device)
-        wanted = ("top_k", "min_score", "up", "unit", "min_presence", "several")
+        wanted = ("top_k", "min_score", "up", "unit", "min_presence", "several", "align")
         results = grounder.ground_many(paths, options.text, **{name: getattr(options, name) for name in wanted})
-        entries = []
         try:
             for prefix, result in zip(unique_prefixes(paths), results, strict=True):
                 entries.append(grounder.to_json(result))
@@ -82,7 +82,7 @@ def main(options: Options) -> int:
                     failed += 1
                     print(f"error: {problem}", file=sys.stderr)
                 if not result.error:
-                    print_table(result, console, files)
+                    print_table(result, Console(stderr=options.json == "-", soft_wrap=True), files)
         finally:  # whatever stops the rest, what was found is kept
             if options.json and entries:
                 write_json(options.json, document(entries, single=Path(options.scan).is_file()))

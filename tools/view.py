@@ -41,6 +41,8 @@ class Options:
     """The scan's upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"
     """The scan's unit."""
+    align: bool = True
+    """As of tools/infer.py."""
     several: bool = False
     """Give all objects that a sentence means."""
     host: str = "127.0.0.1"
@@ -58,7 +60,7 @@ def main(options: Options) -> int:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
         for path, _ in files:
             check_writable(path)
-        scan = tsp3d.load_scan(options.scan, options.up, options.unit)
+        scan = tsp3d.load_scan(options.scan, options.up, options.unit, align=options.align)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision)
         if files:
             answers = grounder.ground(grounder.encode(scan), list(options.text), several=options.several)

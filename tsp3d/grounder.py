@@ -197,18 +197,19 @@ class Grounder:
         unit: str = "m",
         min_presence: float | None = None,
         several: bool = False,
+        align: bool = True,
     ) -> Iterator[ScanResult]:
         """Ground the same sentences in one scan (or path) after the other, with one scan in memory at a time.
 
-        Options as :meth:`ground`; ``up`` and ``unit`` as :func:`tsp3d.load_scan`, for the paths among the scans (a Scan
-        has its own frame). A scan that cannot be read gives a result with ``error`` and does not stop the
+        Options as :meth:`ground`; ``up``, ``unit`` and ``align`` as :func:`tsp3d.load_scan`, for the paths among the
+        scans (a Scan has its own frame). A scan that cannot be read gives a result with ``error`` and does not stop the
         others. Wrong texts or options raise UserError before the first scan is read.
         """
         options = Options(top_k, min_score, min_presence, several)
         if isinstance(scans, np.ndarray):
             scans = _as_scan(scans)  # refused, as its rows are no scans
         scans = [scans] if isinstance(scans, Scan | str | os.PathLike) else scans  # a path is no list of letters
-        return self._stream(scans, self._check(texts, options), options, up, unit)
+        return self._stream(scans, self._check(texts, options), options, up, unit, align)
 
     def _stream(
         self,
@@ -217,11 +218,12 @@ class Grounder:
         options: Options,
         up: str | None,
         unit: str,
+        align: bool,
     ) -> Iterator[ScanResult]:
         for item in scans:
             source = printable(item) if isinstance(item, str | os.PathLike) else getattr(item, "source", "array")
             try:
-                scan = _as_scan(item, up, unit)
+                scan = _as_scan(item, up, unit, align)
                 yield ScanResult(source, scan, self._ground(self.encode(scan), texts, options))
             except UserError as error:
                 yield ScanResult(source, error=str(error))
@@ -254,10 +256,15 @@ class Grounder:
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         boxes, scores = boxes[kept], scores[kept]
         frame = scene.scan.input_frame
-        rows = frame.boxes_to_input(boxes)
+        rotation = frame.box_rotation
+        turn = None if np.allclose(rotation, np.eye(3), atol=1e-9) else tuple(map(tuple, rotation.tolist()))
+        rows = frame.boxes_to_input(boxes).tolist()
         return Grounding(
             text=text,
-            boxes=tuple(_box(row, score) for row, score in zip(rows, scores, strict=True)),
+            boxes=tuple(
+                Box(tuple(row[:3]), tuple(row[3:]), frame.yaw if turn else 0.0, float(score), turn)
+                for row, score in zip(rows, scores, strict=True)
+            ),
             boxes_m=boxes,
             frame=frame,
             reason=reason,
@@ -278,11 +285,11 @@ class Grounder:
         return time.perf_counter()
 
 
-def _as_scan(scan: object, up: str | None = None, unit: str = "m") -> Scan:
+def _as_scan(scan: object, up: str | None = None, unit: str = "m", align: bool = True) -> Scan:
     if isinstance(scan, Scan):
         return scan
     if isinstance(scan, str | os.PathLike):
-        return load_scan(scan, up=up, unit=unit)
+        return load_scan(scan, up=up, unit=unit, align=align)
     raise UserError(f"a scan must be a tsp3d.Scan or a path, got {type(scan).__name__}; make Scan(xyz, rgb) of arrays")
 
 
@@ -290,11 +297,6 @@ def _numpy(values: Any) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     return np.asarray(values, dtype=np.float64)
-
-
-def _box(row: np.ndarray, score: float) -> Box:
-    values = [float(value) for value in row]
-    return Box((values[0], values[1], values[2]), (values[3], values[4], values[5]), 0.0, float(score))
 
 
 def _config_hash(config: Any) -> str:

@@ -30,16 +30,35 @@ class Box:
 
     center: tuple[float, float, float]
     size: tuple[float, float, float]
-    """Full extents along the input's x, y and z."""
+    """Full extents along the input's x, y and z, turned by ``yaw`` or ``rotation``."""
     yaw: float
-    """Radians about the up axis; 0 where the box is aligned with the axes."""
+    """Radians about the up axis (right-handed); 0 where the box is aligned with the axes."""
     score: float
     """0…1."""
+    rotation: tuple[tuple[float, float, float], ...] | None = None
+    """Rows of the matrix that turns the input's axes into the box's, where the scan was turned; of a tilted scan it
+    says more than ``yaw``. None where they are the same."""
+
+    @property
+    def turned(self) -> float:
+        """Degrees between the input's axes and the box's."""
+        cosine = 1.0 if self.rotation is None else (np.trace(np.array(self.rotation)) - 1) / 2
+        return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
+
+    @property
+    def corners(self) -> np.ndarray:
+        """(8, 3) float64 in the frame and unit of the input; corner i has the signs of the bits of i (x lowest)."""
+        signs = ((np.arange(8)[:, None] >> np.arange(3)) & 1) - 0.5
+        turn = np.eye(3) if self.rotation is None else np.array(self.rotation)
+        return np.array(self.center) + signs * np.array(self.size) @ turn.T
 
     def to_json(self) -> dict[str, Any]:
-        """``{"center", "size", "yaw", "score"}``."""
+        """``{"center", "size", "yaw", "score"}``, and ``"rotation"`` where there is one."""
         center, size = ([round(value, 6) for value in values] for values in (self.center, self.size))
-        return {"center": center, "size": size, "yaw": self.yaw, "score": round(self.score, 6)}
+        entry = {"center": center, "size": size, "yaw": round(self.yaw, 6), "score": round(self.score, 6)}
+        if self.rotation is not None:
+            entry["rotation"] = [[round(value, 9) for value in row] for row in self.rotation]
+        return entry
 
 
 @dataclass(frozen=True)
@@ -146,18 +165,20 @@ def print_table(result: ScanResult, console: Console, files: Sequence[Path] = ()
     unit = result.groundings[0].frame.unit if result.groundings else "m"
     table = Table(title=escape(result.source), title_justify="left")
     masked = any(grounding.masks for grounding in result.groundings)
-    for name in ("text", "score", f"centre ({unit})", f"size ({unit})", *(["points"] if masked else []), "ms"):
+    twisted = any(box.rotation for grounding in result.groundings for box in grounding.boxes)
+    more = [name for name, wanted in (("turned", twisted), ("points", masked)) if wanted]
+    for name in ("text", "score", f"centre ({unit})", f"size ({unit})", *more, "ms"):
         table.add_column(name, justify="left" if name == "text" else "right", overflow="fold")
     for grounding in result.groundings:
         total = f"{grounding.timings_ms.get('total', 0.0):.0f}"
         if not grounding.found:
             reason = grounding.reason or f"not found (best {grounding.best_score:.2f})"
-            table.add_row(escape(grounding.text), escape(reason), "", "", *([""] if masked else []), total)
+            table.add_row(escape(grounding.text), escape(reason), "", "", *([""] * len(more)), total)
         for rank, box in enumerate(grounding.boxes):
             centre, size = (lengths(values, unit) for values in (box.center, box.size))
-            points = [f"{len(grounding.masks[rank]):,}"] if masked else []
+            cells = {"turned": f"{box.turned:.0f}°", "points": f"{len(grounding.masks[rank]):,}" if masked else ""}
             text, time = (escape(grounding.text), total) if rank == 0 else ("", "")
-            table.add_row(text, f"{box.score:.2f}", centre, size, *points, time)
+            table.add_row(text, f"{box.score:.2f}", centre, size, *(cells[name] for name in more), time)
     console.print(table)
     for path in files:
         console.print(f"  {escape(str(path))}", highlight=False)
@@ -184,6 +205,11 @@ def write_pictures(result: ScanResult, folder: str | os.PathLike[str], prefix: s
         write_annotated_ply(ply, result.scan, grounding)
         written += [png, ply]
     return written
+
+
+def turned(box: Box) -> str:
+    """ ", turned by 43°" of a box that is not aligned with the input's axes; "" of others."""
+    return "" if box.rotation is None else f", turned by {box.turned:.0f}°"
 
 
 def lengths(values: Sequence[float], unit: str, between: str = ", ") -> str:

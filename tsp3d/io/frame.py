@@ -53,10 +53,15 @@ class Frame:
         object.__setattr__(self, "transform", matrix)
 
     @classmethod
-    def make(cls, unit: str = "m", up: str = "z", shift: np.ndarray | None = None) -> Frame:
-        """Frame of files in ``unit`` with axis ``up`` pointing up; ``shift`` (3,) in metres is added after turning."""
+    def make(
+        cls, unit: str = "m", up: str = "z", shift: np.ndarray | None = None, turn: np.ndarray | None = None
+    ) -> Frame:
+        """Frame of files in ``unit`` with axis ``up`` pointing up, which then is turned by ``turn`` (3, 3) and shifted
+        by ``shift`` (3,) metres."""
         matrix = np.eye(4)
         matrix[:3, :3] = np.asarray(UP_ROTATIONS[check_up(up)], dtype=np.float64) * UNITS[check_unit(unit)]
+        if turn is not None:
+            matrix[:3, :3] = turn @ matrix[:3, :3]
         if shift is not None:
             matrix[:3, 3] = shift
         return cls(unit=unit, up=up, transform=matrix)
@@ -71,12 +76,33 @@ class Frame:
         return (np.asarray(xyz, dtype=np.float64) - self.transform[:3, 3]) @ linear.T
 
     def boxes_to_input(self, boxes: np.ndarray) -> np.ndarray:
-        """Axis-aligned boxes (K, 6) in metres → (K, 6) in the input's frame and unit (sizes follow their axes).
-
-        Where a frame is not turned by quarter turns, these are the boxes along its axes that enclose the given ones."""
+        """Axis-aligned boxes (K, 6) in metres → (K, 6) in the input's frame and unit: centres, and sizes along the axes
+        that :attr:`box_rotation` turns."""
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 6)
-        linear = np.linalg.inv(self.transform[:3, :3])
-        return np.hstack([self.to_input(boxes[:, :3]), boxes[:, 3:] @ np.abs(linear).T])
+        sizes = boxes[:, 3:] @ np.abs(np.asarray(UP_ROTATIONS[self.up], dtype=np.float64)) / self._scale
+        return np.hstack([self.to_input(boxes[:, :3]), sizes])
+
+    @property
+    def _scale(self) -> float:
+        """Metres per unit."""
+        return float(np.cbrt(np.linalg.det(self.transform[:3, :3])))
+
+    @property
+    def _turn(self) -> np.ndarray:
+        """What the frame turns by (3, 3) beside bringing its up axis to z."""
+        return self.transform[:3, :3] / self._scale @ np.asarray(UP_ROTATIONS[self.up], dtype=np.float64).T
+
+    @property
+    def box_rotation(self) -> np.ndarray:
+        """(3, 3): turns the input's axes into those of boxes that are aligned with ours; the identity where a scan
+        needed no turning."""
+        quarter = np.asarray(UP_ROTATIONS[self.up], dtype=np.float64)
+        return quarter.T @ self._turn.T @ quarter
+
+    @property
+    def yaw(self) -> float:
+        """Radians about the input's up axis by which such boxes are turned there (right-handed)."""
+        return float(np.arctan2(self._turn[0, 1], self._turn[0, 0])) + 0.0
 
     def to_json(self) -> dict[str, Any]:
         """``{"unit", "up", "transform"}`` with the transform as rows."""

@@ -35,15 +35,21 @@ READERS: dict[str, tuple[str, Callable[[Path], Iterator[Chunk]]]] = {
 
 
 def load_scan(
-    path: str | os.PathLike[str], up: str | None = None, unit: str = "m", max_points: int = MAX_POINTS
+    path: str | os.PathLike[str],
+    up: str | None = None,
+    unit: str = "m",
+    max_points: int = MAX_POINTS,
+    align: bool = True,
 ) -> Scan:
-    """Read a scan and bring it to metres, z up, floor near z = 0, centred.
+    """Read a scan and bring it to metres, z up, floor near z = 0, centred, level, its walls along x and y.
 
     Args:
         path: PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/GLTF/STL/OFF (surface sampled), LAS/LAZ or E57.
         up: the file's upward axis: x, y, z, -x, -y or -z. Default z; for GLB and GLTF y, as that format says.
         unit: the file's unit: m, cm or mm.
         max_points: larger clouds are thinned to one point per voxel, deterministically.
+        align: find out how far the floor is tilted (up to 45 degrees) and the walls turned, and undo it, with a
+            warning; False takes the scan as it lies.
 
     Raises:
         ScanError: no such file, unknown format, broken or empty. The message names the file and the remedy.
@@ -66,7 +72,7 @@ def load_scan(
         raise
     except BaseException as error:  # parsers raise anything, from struct.error to Rust's PanicException
         raise explain(source, error, kind) from error
-    return prepare(cloud.xyz, cloud.rgb, up, unit, source)
+    return prepare(cloud.xyz, cloud.rgb, up, unit, source, align)
 
 
 def find_scans(pattern: str | os.PathLike[str]) -> list[Path]:
@@ -96,11 +102,15 @@ def find_scans(pattern: str | os.PathLike[str]) -> list[Path]:
 
 
 def iter_scans(
-    pattern: str | os.PathLike[str], up: str | None = None, unit: str = "m", max_points: int = MAX_POINTS
+    pattern: str | os.PathLike[str],
+    up: str | None = None,
+    unit: str = "m",
+    max_points: int = MAX_POINTS,
+    align: bool = True,
 ) -> Iterator[Scan]:
     """Load the scans of a file, folder or pattern one at a time. Raises ScanError at the first that cannot be read."""
     for path in find_scans(pattern):
-        yield load_scan(path, up=up, unit=unit, max_points=max_points)
+        yield load_scan(path, up=up, unit=unit, max_points=max_points, align=align)
 
 
 def is_scan(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tsp3d.io.align import alignment
 from tsp3d.io.cloud import MAX_POINTS, Chunk, Collector, to_rgb8
 from tsp3d.io.depth import unproject
 from tsp3d.io.errors import ScanError
@@ -23,9 +24,9 @@ log = logging.getLogger(__name__)
 class Scan:
     """A coloured point cloud in metres, z up, floor near z = 0, centred in x and y.
 
-    ``Scan(xyz, rgb)`` takes any array in metres with z up, drops what is not finite, and levels it; the shift is in
-    ``frame.transform``, and results come back in the coordinates that were passed. For other units and axes use
-    :meth:`from_arrays`; for files :func:`tsp3d.load_scan`.
+    ``Scan(xyz, rgb)`` takes any array in metres with z up, drops what is not finite, levels it and turns its walls
+    along the axes; how is in ``frame.transform``, and results come back in the coordinates that were passed. For other
+    units and axes use :meth:`from_arrays`; for files :func:`tsp3d.load_scan`.
     """
 
     xyz: np.ndarray
@@ -69,25 +70,32 @@ class Scan:
         unit: str = "m",
         source: str = "array",
         max_points: int | None = None,
+        align: bool = True,
     ) -> Scan:
         """Scan from points (N, 3) in ``unit`` with axis ``up`` pointing up, and colours (N, 3), 0…1 or 0…255, or None.
 
-        More than ``max_points`` are thinned as by :func:`tsp3d.load_scan`; None keeps all.
+        More than ``max_points`` are thinned as by :func:`tsp3d.load_scan`; None keeps all. ``align``: see there.
 
         Raises:
             ScanError: wrong shapes, no finite point, or extents beyond any building.
         """
         points = _as_points(xyz, source)
         chunk = Chunk(points, None if rgb is None else np.asarray(rgb))
-        return _collected([chunk], up, unit, source, max_points or max(len(points), 1))
+        return _collected([chunk], up, unit, source, max_points or max(len(points), 1), align)
 
     @classmethod
     def from_open3d(
-        cls, geometry: Any, up: str = "z", unit: str = "m", source: str = "open3d", max_points: int = MAX_POINTS
+        cls,
+        geometry: Any,
+        up: str = "z",
+        unit: str = "m",
+        source: str = "open3d",
+        max_points: int = MAX_POINTS,
+        align: bool = True,
     ) -> Scan:
         """Scan from an Open3D ``PointCloud``, or from the surface of a ``TriangleMesh``; the rest as
         :meth:`from_arrays`."""
-        return _collected([read_open3d(geometry, source)], up, unit, source, max_points)
+        return _collected([read_open3d(geometry, source)], up, unit, source, max_points, align)
 
     @classmethod
     def from_depth(
@@ -99,6 +107,7 @@ class Scan:
         up: str | None = None,
         source: str = "depth",
         max_points: int = MAX_POINTS,
+        align: bool = True,
     ) -> Scan:
         """Scan from one or more depth images; results come back in the frame that ``pose`` leads to.
 
@@ -109,24 +118,24 @@ class Scan:
             rgb: (H, W, 3) or (F, H, W, 3), registered to the depth image; or None.
             pose: (4, 4) or (F, 4, 4), camera (x right, y down, z forward) to world. None: the camera's own frame.
             up: the upward axis of that frame. Default z with a pose, -y without.
-            max_points: more are thinned as by :func:`tsp3d.load_scan`.
+            max_points, align: as of :func:`tsp3d.load_scan`.
 
         Raises:
             ScanError: shapes that do not belong together, no measurement, or extents beyond any building.
         """
         chunks = unproject(depth, intrinsics, rgb, pose, source)
-        return _collected(chunks, up or ("-y" if pose is None else "z"), "m", source, max_points)
+        return _collected(chunks, up or ("-y" if pose is None else "z"), "m", source, max_points, align)
 
 
-def _collected(chunks: Iterable[Chunk], up: str, unit: str, source: str, max_points: int) -> Scan:
+def _collected(chunks: Iterable[Chunk], up: str, unit: str, source: str, max_points: int, align: bool) -> Scan:
     collector = Collector(source, max_points, voxel=0.004 / UNITS[check_unit(unit)])
     for chunk in chunks:
         collector.add(chunk)
     cloud = collector.finish()
-    return prepare(cloud.xyz, cloud.rgb, up, unit, source)
+    return prepare(cloud.xyz, cloud.rgb, up, unit, source, align)
 
 
-def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source: str) -> Scan:
+def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source: str, align: bool) -> Scan:
     """Finite points (N, 3) float64 in the input's frame → a levelled Scan; warns about implausible extents."""
     frame = Frame.make(check_unit(unit), check_up(up))
     metres = frame.to_metres(xyz)
@@ -144,8 +153,17 @@ def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source:
         log.warning("%s: %s", source, advice)
     if len(metres) < 100:
         log.warning("%s: only %d point(s); do not expect to find anything", source, len(metres))
+    lies = alignment(metres) if align else None
+    if lies:
+        metres = metres @ lies.turn.T
+        angles = (("its floor is tilted by", lies.tilt), ("its walls are off the axes by", lies.walls))
+        found = " and ".join(f"{what} {abs(np.rad2deg(by)):.0f} degrees" for what, by in angles if by)
+        log.warning(
+            "%s: %s; it is turned, and boxes come back turned as it lies (yaw, rotation). To keep it: --no-align, or "
+            "align=False", source, found,
+        )  # fmt: skip
     shift = leveling_shift(metres)
-    frame = Frame.make(unit, up, shift)
+    frame = Frame.make(unit, up, shift, lies.turn if lies else None)
     return Scan(xyz=(metres + shift).astype(np.float32), rgb=rgb, source=source, frame=frame)
 
 

@@ -9,7 +9,7 @@ from plyfile import PlyData, PlyElement
 
 from tsp3d.io import Scan
 from tsp3d.io.write import replacing
-from tsp3d.results import Grounding, lengths
+from tsp3d.results import Grounding, lengths, turned
 from tsp3d.viz.png import height_colours, tinted
 from tsp3d.viz.render import BOX_EDGES, box_corners
 
@@ -63,7 +63,7 @@ def write_annotated_ply(path: str | os.PathLike[str], scan: Scan, grounding: Gro
     text = "".join(c if c.isascii() and c.isprintable() else "?" for c in grounding.text)  # PLY headers are ASCII
     comments = [f"tsp3d: {text}"] + [
         f"box {rank}: centre {lengths(box.center, unit, ' ')} size {lengths(box.size, unit, ' ')} {unit} "
-        f"score {box.score:.3f}"
+        f"score {box.score:.3f}{turned(box)}".replace("°", " degrees")
         for rank, box in enumerate(grounding.boxes, 1)
     ]
     with replacing(path) as temporary:

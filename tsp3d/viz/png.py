@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from tsp3d.io import Scan
 from tsp3d.io.write import replacing
-from tsp3d.results import Grounding, lengths
+from tsp3d.results import Grounding, lengths, turned
 from tsp3d.viz import render
 
 BEST = "#e8112d"
@@ -218,4 +218,4 @@ def _subtitle(scan: Scan, grounding: Grounding) -> str:
         return f"{name}: {grounding.reason or f'not found (best {grounding.best_score:.2f})'}"
     box, unit = grounding.boxes[0], grounding.frame.unit
     centre, size = (lengths(values, unit) for values in (box.center, box.size))
-    return f"{name}: score {box.score:.2f}, centre ({centre}) {unit}, size ({size}) {unit}"
+    return f"{name}: score {box.score:.2f}, centre ({centre}) {unit}, size ({size}) {unit}{turned(box)}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from tsp3d.io import Scan, UserError
 from tsp3d.io.write import replacing
@@ -52,7 +53,9 @@ def log_grounding(recording: Any, scan: Scan, grounding: Grounding, place: str =
     colors = [BEST, *([OTHERS] * (count - 1))]
     labels = [f"{grounding.text}: {box.score:.2f}" for box in grounding.boxes]
     centers, sizes = (np.array([getattr(box, part) for box in grounding.boxes]) for part in ("center", "size"))
-    recording.log(place, rerun.Boxes3D(centers=centers, half_sizes=sizes / 2, colors=colors, labels=labels))
+    turn = Rotation.from_matrix(grounding.frame.box_rotation).as_quat()  # x, y, z, w
+    boxes = {"centers": centers, "half_sizes": sizes / 2, "quaternions": [rerun.Quaternion(xyzw=turn)] * count}
+    recording.log(place, rerun.Boxes3D(**boxes, colors=colors, labels=labels))
     for rank, mask in enumerate(grounding.masks):
         points = scan.input_frame.to_input(scan.xyz[mask])
         recording.log(f"{place}/points-{rank + 1}", rerun.Points3D(points, colors=colors[rank]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from tsp3d.io import Scan, UserError
 from tsp3d.io.write import write_text
-from tsp3d.results import Grounding, lengths
+from tsp3d.results import Grounding, lengths, turned
 from tsp3d.viz.png import extents, height_colours, scene_points, tinted
 from tsp3d.viz.render import BOX_EDGES, box_corners, point_radius
 
@@ -111,7 +111,7 @@ def describe(result: Grounding) -> str:
     lines = []
     for rank, box in enumerate(result.boxes, 1):
         place, size = lengths(box.center, unit), lengths(box.size, unit, " × ")
-        lines.append(f"{rank}. **{box.score:.2f}** at {place} {unit}, size {size} {unit}")
+        lines.append(f"{rank}. **{box.score:.2f}** at {place} {unit}, size {size} {unit}{turned(box)}")
     return "\n".join([*lines, "", time])
 
 
