@@ -28,7 +28,7 @@ from tsp3d.pretrained import (
     write_ranges,
 )
 from tsp3d.request import clean_text
-from tsp3d.results import document, dumps, lengths, runs, scan_to_json, slug, unique_prefixes, write_json
+from tsp3d.results import document, dumps, lengths, paired_iou, runs, scan_to_json, slug, unique_prefixes, write_json
 
 
 @dataclass
@@ -87,7 +87,8 @@ def test_box_comes_back_in_the_input_frame(grounder: tsp3d.Grounder):
     np.testing.assert_allclose(np.array(box.center) + np.array(box.size) / 2, red.max(0), atol=1e-5)
     assert box.score == pytest.approx(0.9) and box.yaw == 0.0
     assert set(result.trace) == {"level0"}
-    assert set(result.timings_ms) == {"encode", "ground", "total"}
+    times = result.timings_ms
+    assert set(times) == {"encode", "ground", "total"} and times["total"] == times["encode"] + times["ground"]
 
 
 @pytest.mark.parametrize("up", ["y", "-y", "x", "-z"])
@@ -115,6 +116,21 @@ def test_not_found_says_how_near_it_was(grounder: tsp3d.Grounder):
     assert not result.found and result.boxes == () and result.best_score == pytest.approx(0.1)
     assert grounder.ground(scan, "a unicorn", min_score=0.0).found
     assert not grounder.ground(scan, "red", min_score=0.95).found
+
+
+def test_what_means_nothing_is_left_out_and_the_best_comes_first():
+    class Odd(BoundsNetwork):
+        def ground(self, encoded, texts, top_k=1):
+            boxes = torch.arange(1.0, 6).repeat(6, 1).T.clone()  # box k is k + 1 all over
+            boxes[0, 4] = torch.inf
+            return [Answer(boxes, torch.tensor([0.9, torch.nan, 0.5, 1.25, 0.25]))]
+
+        def masks(self, encoded, raw, which):
+            return [torch.tensor([k]) for k in which]
+
+    result = tsp3d.Grounder(Odd()).ground(tsp3d.Scan(*points()), "red", top_k=5, min_score=0.5)
+    assert [box.score for box in result.boxes] == [1.0, 0.5] and result.best_score == 1.0
+    assert [box.size[0] for box in result.boxes] == [4.0, 3.0] and [m.tolist() for m in result.masks] == [[3], [2]]
 
 
 def test_nothing_fits_and_several_fit(tmp_path):
@@ -246,12 +262,44 @@ def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
     assert "error" in grounder.to_json(results[1]) and "queries" in grounder.to_json(results[0])
     for alone in (tmp_path / "a.npy", str(tmp_path / "a.npy"), tsp3d.load_scan(tmp_path / "a.npy")):
         assert [result.source for result in grounder.ground_many(alone, "all")] == [str(tmp_path / "a.npy")]
+    (turned,) = grounder.ground_many(tmp_path / "a.npy", "all", up="y", unit="cm")
+    assert turned.scan is not None and (turned.scan.input_frame.up, turned.scan.input_frame.unit) == ("y", "cm")
     mixed = list(grounder.ground_many([points()[0], tsp3d.Scan(*points())], "all"))  # type: ignore[list-item]
     assert "got ndarray; make Scan(xyz, rgb)" in (mixed[0].error or "") and mixed[1].groundings[0].found
     with pytest.raises(tsp3d.UserError, match=r"got ndarray; make Scan\(xyz, rgb\)"):
         grounder.ground_many(points()[0], "all")  # type: ignore[arg-type]
     with pytest.raises(tsp3d.UserError, match="say what to find"):
         grounder.ground_many([], "")
+
+
+def test_a_scan_too_large_for_the_memory_does_not_stop_the_others(grounder: tsp3d.Grounder, monkeypatch):
+    large, small = tsp3d.Scan(*points(600), source="large"), tsp3d.Scan(*points())
+    encode = grounder.network.encode
+
+    def limited(xyz, rgb):
+        if len(xyz) > 500:
+            raise MemoryError
+        return encode(xyz, rgb)
+
+    monkeypatch.setattr(grounder.network, "encode", limited)
+    results = list(grounder.ground_many([large, small], "all"))
+    assert results[0].error == "large: not enough memory for this scan; thin it first" and results[1].groundings
+
+
+def test_the_bundled_weights_find_what_the_demo_asks_for():
+    """With everything as it ships: retrained weights have to pass this too, and code that they do not fit does not."""
+    folder = Path(tsp3d.__file__).parent / "demo"
+    asked = json.loads((folder / "sentences.json").read_text())["sentences"]
+    scan = tsp3d.load_scan(folder / "room.npz", unit="mm")
+    grounder = tsp3d.Grounder.from_pretrained(device="cpu")
+    *found, piano = grounder.ground(scan, [*(entry["text"] for entry in asked), "the grand piano"])
+    xyz = scan.input_frame.to_input(scan.xyz) / 1000
+    for entry, result in zip(asked, found, strict=True):
+        box, true = result.boxes[0], np.array(entry["box"])
+        assert paired_iou(np.array([*box.center, *box.size]) / 1000, true) > 0.4, entry["text"]
+        inside = (np.abs(xyz - true[:3]) <= true[3:] / 2 + 0.01).all(axis=1)
+        assert inside[result.mask].mean() > 0.7 and len(result.mask) > 0.5 * inside.sum()
+    assert piano.reason.startswith("nothing fits")
 
 
 def test_models_and_devices_that_are_not_there(tmp_path):

@@ -130,11 +130,49 @@ def test_nothing_in_any_tile():
         def ground(self, xyz, texts, top_k=1):
             return [Answer(torch.zeros(0, 6), torch.zeros(0), {"level1": xyz})]
 
-    network = TiledNetwork(Looks())
-    scene = network.encode(hall(40.0, 20.0), None)
+    network, xyz = TiledNetwork(Looks()), hall(40.0, 20.0)
+    scene = network.encode(xyz, None)
     (answer,) = network.ground(scene, ["a"])
     assert answer.boxes.shape == (0, 6) and answer.scores.shape == (0,)
-    assert len(answer.trace["level1"]) == sum(len(tile.rows) for tile in scene.tiles)
+    torch.testing.assert_close(answer.trace["level1"], torch.cat([xyz[tile.rows] for tile in scene.tiles]))
+
+
+def test_the_tile_that_holds_the_object_counts_for_more_than_a_better_score():
+    class Judges(RaisedPoints):
+        def ground(self, xyz, texts, top_k=1):
+            (answer,) = super().ground(xyz, texts, top_k)
+            answer.presence = {0.0: 0.1, 2.5: 0.2, 1.0: 0.9}[round(float(xyz[:, 2].max()), 3)]
+            return [answer]
+
+    network = TiledNetwork(Judges())
+    scene = network.encode(torch.cat([hall(40.0, 20.0), block(0.0, 8.0, 2.5), block(33.0, 20.0, 1.0)]), None)
+    (answer,) = network.ground(scene, ["a"], top_k=2)
+    assert answer.boxes[:, 0].tolist() == pytest.approx([33.0, 0.0], abs=1e-4)  # 0.9 / 3 before 0.2 * 2.5 / 3
+    assert answer.scores.tolist() == pytest.approx([1 / 3, 2.5 / 3]) and answer.presence == 0.9
+
+
+def test_masks_and_colours_are_those_of_the_scans_points():
+    class Paints(RaisedPoints):
+        def encode(self, xyz, rgb):
+            assert torch.equal(rgb[:, 0] == 1, xyz[:, 2] > 0.3)
+            return super().encode(xyz, rgb)
+
+        def masks(self, xyz, raw, which):
+            return [
+                ((xyz - raw.boxes[k, :3]).abs() <= raw.boxes[k, 3:] / 2 + 1e-3).all(1).nonzero()[:, 0] for k in which
+            ]
+
+    places = [(0.0, 8.0, 2.5), (4.0, 8.0, 1.0), (33.0, 20.0, 2.0)]  # two in the first tile
+    xyz = torch.cat([hall(40.0, 20.0), *(block(*place) for place in places)])
+    network = TiledNetwork(Paints())
+    scene = network.encode(xyz, (xyz[:, 2:] > 0.3).float().expand(-1, 3))
+    (answer,) = network.ground(scene, ["a"], top_k=3)
+    found = network.masks(scene, answer, [2, 0])
+    assert found is not None
+    for mask, (x, y, _) in zip(found, (places[1], places[0]), strict=True):
+        near = ((xyz[:, 0] - x).abs() < 0.3) & ((xyz[:, 1] - y).abs() < 0.3) & (xyz[:, 2] > 0.3)
+        assert mask.equal(near.nonzero()[:, 0])
+    assert TiledNetwork(RaisedPoints()).masks(scene, answer, [0]) is None
 
 
 def test_a_grounder_cuts_a_building(tmp_path):

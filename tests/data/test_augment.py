@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsp3d.data.augment import NEUTRAL_RGB, AugmentConfig, augment, extents, rotation, transform_boxes
+from tsp3d.data.augment import (
+    NEUTRAL_RGB,
+    AugmentConfig,
+    augment,
+    drop_color,
+    extents,
+    rotation,
+    transform_boxes,
+)
 from tsp3d.data.sample import Query, SceneSample
+from tsp3d.models.net import RGB_MEAN
 
 STILL = AugmentConfig(
     quarter_turns=False, yaw=0, flip=0, scale=0, shift_xy=0, shift_z=0, noise=0, color_scale=0, color_shift=0,
@@ -59,8 +68,30 @@ def test_boxes_are_the_extents_of_the_moved_points(seed: int, tilt: float, view:
 def test_noise_moves_points_by_no_more_than_its_bound() -> None:
     sample = scene(1)
     moved = augment(sample, replace(STILL, noise=0.005), np.random.default_rng(5))
-    assert 0 < np.abs(moved.xyz - sample.xyz).max() <= 0.005 + 1e-6
+    error = moved.xyz - sample.xyz
+    assert 0 < np.abs(error).max() <= 0.005 + 1e-6 and abs(error.mean()) < 0.1 * np.abs(error).max()  # either way
     np.testing.assert_array_equal(moved.boxes, sample.boxes)
+
+
+def test_turns_scales_and_shifts_use_all_of_their_range() -> None:
+    sample = scene(1)
+
+    def drawn(**amounts: float) -> tuple[np.ndarray, np.ndarray]:
+        """Matrices (40, 3, 3) and shifts (40, 3) of as many seeds."""
+        ones = np.column_stack([sample.xyz, np.ones(len(sample.xyz))])
+        moved = [augment(sample, replace(STILL, **amounts), np.random.default_rng(seed)).xyz for seed in range(40)]
+        found = np.stack([np.linalg.lstsq(ones, xyz, rcond=None)[0] for xyz in moved])
+        return found[:, :3], found[:, 3]
+
+    _, shift = drawn(shift_xy=0.5, shift_z=0.05)
+    assert (np.abs(shift).max(0) / [0.5, 0.5, 0.05] == pytest.approx(0.9, abs=0.1)) and (shift.min(0) < 0).all()
+    scale = np.cbrt(np.linalg.det(drawn(scale=0.1)[0]))
+    assert 0.9 <= scale.min() < 0.92 and 1.08 < scale.max() <= 1.1
+    turns, _ = drawn(yaw=5)
+    yaw = np.rad2deg(np.arctan2(turns[:, 0, 1], turns[:, 0, 0]))
+    assert -5 <= yaw.min() < -4 and 4 < yaw.max() <= 5
+    quarters, _ = drawn(quarter_turns=True)
+    assert {tuple(turn[0, :2].round(4) + 0.0) for turn in quarters} == {(1, 0), (0, 1), (-1, 0), (0, -1)}
 
 
 def test_nothing_changes_where_every_amount_is_zero() -> None:
@@ -119,6 +150,25 @@ def test_colour_stays_in_range_and_can_be_dropped() -> None:
     np.testing.assert_allclose(dropped.rgb, np.broadcast_to(np.array(NEUTRAL_RGB, np.float32), sample.rgb.shape))
 
 
+def test_each_amount_of_colour_counts() -> None:
+    sample = scene(0).replace(rgb=np.full((170, 3), 0.5, np.float32))
+
+    def change(**amounts: float) -> np.ndarray:
+        return augment(sample, replace(STILL, **amounts), np.random.default_rng(0)).rgb - sample.rgb  # (N, 3)
+
+    for name, channels in (("color_scale", 3), ("color_shift", 3), ("brightness", 1)):
+        found = change(**{name: 0.1})
+        assert len(np.unique(found, axis=0)) == 1 and len(np.unique(found[0].round(5))) == channels, name
+        assert 0 < np.abs(found).max() <= (0.1 if name == "color_shift" else 0.05) + 1e-6, name
+    assert change(color_noise=0.1).std() == pytest.approx(0.1, rel=0.2)
+
+
+def test_a_scan_without_colour_stays_without() -> None:
+    bare = drop_color(scene(0))
+    moved = augment(bare, AugmentConfig(color_drop=0), np.random.default_rng(0))
+    assert not moved.colored and np.array_equal(moved.rgb, bare.rgb)
+
+
 def test_the_seed_decides() -> None:
     first, second, third = (augment(scene(0), AugmentConfig(), np.random.default_rng(s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(first.xyz, second.xyz)
@@ -127,5 +177,4 @@ def test_the_seed_decides() -> None:
 
 
 def test_the_neutral_colour_is_what_the_network_subtracts() -> None:
-    net = pytest.importorskip("tsp3d.models.net")
-    assert net.RGB_MEAN == NEUTRAL_RGB
+    assert RGB_MEAN == NEUTRAL_RGB

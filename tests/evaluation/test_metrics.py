@@ -6,9 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsp3d import sparse
 from tsp3d.evaluation import CalibrationError, GroundingAccuracy, box_iou, f1_at
 from tsp3d.evaluation.metrics import groups_of
 
@@ -43,8 +45,6 @@ def test_iou_against_counting_cells(a: list[int], b: list[int], a_size: list[int
 
 
 def test_iou_agrees_with_the_engine() -> None:
-    sparse = pytest.importorskip("tsp3d.sparse")
-    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     a, b = (np.concatenate([rng.uniform(-1, 1, (n, 3)), rng.uniform(0.1, 2, (n, 3))], 1) for n in (7, 9))
     got = sparse.box_iou_3d(torch.tensor(a).float(), torch.tensor(b).float())

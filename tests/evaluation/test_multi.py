@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tsp3d.data.sample import Query, SceneSample
 from tsp3d.evaluation import Evaluation, MultiTargetF1, evaluate_multi, markdown
 from tsp3d.evaluation.metrics import GroundingAccuracy, box_iou
-from tsp3d.evaluation.multi import KINDS, matched_iou
+from tsp3d.evaluation.multi import KINDS, evaluate_dataset, matched_iou, prediction_rule
 from tsp3d.evaluation.published import TABLES, paper_table
+from tsp3d.models.config import CalibrationConfig, ModelConfig
 
 
 @dataclass
@@ -83,6 +84,39 @@ def test_f1_by_kind_by_hand() -> None:
     scores = {0.9: [0, 1], 0.8: [1], 0.7: [0], 0.6: [1, 1], 0.5: [1]}
     error = sum(abs(sum(right) - score * len(right)) for score, right in scores.items())
     assert result.calibration_error == pytest.approx(error / 7, abs=1e-6)
+
+
+class Judge(Net):
+    """Says how sure it is that something fits, and notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.config = ModelConfig(calibration=CalibrationConfig(min_presence=0.5, fitted_on="these"))
+        self.asked: set[tuple[int, bool]] = set()
+
+    def ground(self, encoded: None, texts: list[str], top_k: int = 1, several: bool = False) -> list[Out]:
+        self.asked.add((top_k, several))
+        outs = super().ground(encoded, texts, top_k)
+        for text, out in zip(texts, outs, strict=True):
+            out.presence = 0.2 if text.startswith("nothing") else 0.5  # type: ignore[attr-defined]
+        return outs
+
+
+def test_nothing_is_predicted_where_presence_is_too_low() -> None:
+    kinds = ("zt_w_d", "zt_wo_d", "st_wo_d")
+    for least, nothing, one in ((0.2, 0, 100), (0.5, 100, 100), (0.6, 100, 0)):
+        groups = evaluate_multi(Judge(), Scenes(), min_score=0.0, min_presence=least).groups
+        assert [groups[kind]["f1@0.5"] for kind in kinds] == [nothing, nothing, one]
+
+
+def test_a_dataset_is_measured_by_the_networks_own_rule_unless_a_score_is_given() -> None:
+    net = Judge()
+    result = evaluate_dataset(net, Scenes(), "synth-multi", top_k=5)
+    assert net.asked == {(16, True)} and result.groups["zt_w_d"]["f1@0.5"] == 100
+    assert result.dataset == "synth-multi" and result.info == prediction_rule(net.config)
+    assert prediction_rule(net.config, 0.4) == {"min_score": 0.4}
+    plain = ModelConfig()
+    plain.head.min_score = 0.3
+    assert prediction_rule(plain) == {"min_score": 0.3}
 
 
 def test_the_report_has_the_papers_layout() -> None:

@@ -13,7 +13,7 @@ import torch
 from tsp3d.data import PreparedScenes
 from tsp3d.data.toy import write_toy_dataset
 from tsp3d.evaluation import evaluate_grounding, markdown, measure_speed, write_report
-from tsp3d.evaluation.protocols import spread
+from tsp3d.evaluation.protocols import Evaluation, spread
 
 
 @dataclass
@@ -29,10 +29,12 @@ class Oracle:
         self.scenes, self.fails_on, self.silent_on = scenes, fails_on, silent_on
         self.encoded = 0
         self.colors: list[bool] = []
+        self.points: list[int] = []
 
     def encode(self, xyz: torch.Tensor, rgb: torch.Tensor | None = None) -> int:
         self.encoded += 1
         self.colors.append(rgb is not None)
+        self.points.append(len(xyz))
         known = [i for i in range(len(self.scenes)) if bool((self.scenes[i].xyz == xyz[0].numpy()).all(1).any())]
         return known[0]
 
@@ -79,10 +81,22 @@ def test_wrong_and_missing_boxes_count_as_wrong(scenes: PreparedScenes) -> None:
     assert "on no object | 20.00 %" in markdown(result)
 
 
+def test_masks_are_those_of_the_best_boxes(scenes: PreparedScenes) -> None:
+    class Painter(Oracle):
+        def masks(self, encoded: int, out: Out, which: list[int]) -> list[torch.Tensor]:
+            centre = out.boxes[which[0], :3].numpy()
+            target = int(np.abs(scenes[encoded].boxes[:, :3] - centre).sum(1).argmin())
+            return [torch.from_numpy(np.flatnonzero(scenes[encoded].instance == target))]
+
+    masks = evaluate_grounding(Painter(scenes, fails_on="far from"), scenes, batch=3).masks
+    assert masks["predicted mask"] == {"miou": 50, "acc@0.25": 50, "acc@0.5": 50}  # half of the sentences are far from
+    assert evaluate_grounding(Oracle(scenes), scenes, batch=3).masks == {}
+
+
 def test_a_part_of_the_scenes_and_sentences(scenes: PreparedScenes) -> None:
     net = Oracle(scenes)
     result = evaluate_grounding(net, scenes, scenes=[2], queries_per_scene=3, batch=3, points=100, color=False)
-    assert net.colors == [False]
+    assert net.colors == [False] and net.points == [100]
     assert [row["text"] for row in result.rows] == [scenes[2].queries[i].text for i in (0, 4, 9)]
 
 
@@ -126,6 +140,18 @@ def test_the_report_has_everything(scenes: PreparedScenes, tmp_path: Path) -> No
     }
     assert wanted <= rows[0].keys()
     assert sorted(path.name for path in paths["report.md"].parent.iterdir()) == sorted(paths)
+
+
+def test_errors_are_told_apart() -> None:
+    row = {"target": 0, "target_class": "chair", "anchors": [1], "iou": 0.1}
+    hits = [(0, "chair"), (-1, ""), (1, "table"), (2, "chair"), (3, "lamp")]
+    rows = [{**row, "hit": hit, "hit_class": name} for hit, name in hits]
+    rows += [{**row, "target_class": "bed", "iou": 0.9, "hit": 0, "hit_class": "bed"}] * 5
+    text = markdown(Evaluation({}, 0.0, rows))
+    for kind in ("on the target, badly fitted", "on no object", "on an object that the sentence mentions",
+                 "on another object of the class", "on an object of another class"):  # fmt: skip
+        assert f"| {kind} | 10.00 % |" in text
+    assert text.index("| chair | 5 | 0.00 |") < text.index("| bed | 5 | 100.00 |")  # the worst first
 
 
 def test_spread() -> None:

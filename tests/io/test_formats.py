@@ -13,6 +13,7 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import SimpleMaterial
 
 from tsp3d.io import Scan, ScanError, load_scan
+from tsp3d.io.surface import spread_over_faces
 
 
 def test_points_come_back(point_format, room, tmp_path):
@@ -213,3 +214,13 @@ def test_ply_comments_may_have_any_letters(tmp_path, kind):
     for encoding in ("utf-8", "latin-1"):
         (tmp_path / "a.ply").write_bytes(header.encode(encoding) + body)
         np.testing.assert_allclose(np.ptp(load_scan(tmp_path / "a.ply").xyz, axis=0), (1.5, 2.25, 0.5), atol=0.02)
+
+
+def test_places_on_a_mesh_are_spread_evenly_over_its_area():
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 0, 0], [8, 0, 0], [5, 1, 0], [np.nan, 0, 0]])
+    triangles = np.array([[0, 1, 2], [3, 4, 5], [0, 1, 6]])  # the second is three times the first; the third has none
+    face, weights, points = spread_over_faces(vertices, triangles, 20_000, "mesh")
+    assert np.bincount(face, minlength=3).tolist() == [5000, 15_000, 0]
+    np.testing.assert_allclose(weights.mean(0), 1 / 3, atol=0.01)
+    np.testing.assert_allclose((weights**2).mean(0), 1 / 6, atol=0.01)  # as of an even cover
+    np.testing.assert_allclose(points[face == 1].mean(0), [6, 1 / 3, 0], atol=0.03)

@@ -11,7 +11,6 @@ from tsp3d.data.collate import GroundingBatch
 from tsp3d.models.backbone import InputSkip
 from tsp3d.models.config import ModelConfig, load_model_config, model_config
 from tsp3d.models.net import GroundingNet
-from tsp3d.models.pruning import inference_mask, top_mask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "model"
 SMALL_TEXT = {"kind": "small", "name": "text-small"}
@@ -24,7 +23,7 @@ def small_config(**changes: object) -> ModelConfig:
         "text": SMALL_TEXT,
         "fusion": {"dim": 16, "heads": 2, "layers": 1, "feedforward": 16, "dropout": 0.0},
         "pruning": {"train_enter": [[100, 200], [400, 400]], "train_keep": [32, 0], "teacher_forcing": 0.5,
-                    "thresholds": [0.0, 0.0], "keep_min": [4, 4], "keep_max": [32, 0], "enter_max": [150, 400],
+                    "thresholds": [0.0, 0.0], "keep_min": [4, 6], "keep_max": [32, 0], "enter_max": [150, 400],
                     "upsample": ["generative", "occupied"]},
         "completion": {"candidates": 64},
         "head": {"positives": 8},
@@ -177,6 +176,7 @@ def test_top_k_is_sorted_and_does_not_overlap(trained: GroundingNet) -> None:
     assert 1 <= len(result.scores) <= 5
     assert bool((result.scores[:-1] >= result.scores[1:]).all())
     assert set(result.trace) == {"level2", "level1", "level0", "completed"}
+    assert len(result.trace["level1"]) == 32 and len(result.trace["level0"]) == 150  # keep_max, enter_max
 
 
 def test_all_voxels_below_the_threshold_still_gives_a_box(trained: GroundingNet) -> None:
@@ -187,7 +187,29 @@ def test_all_voxels_below_the_threshold_still_gives_a_box(trained: GroundingNet)
     finally:
         trained.config.pruning.thresholds = before
     assert result.boxes.shape == (1, 6) and bool(torch.isfinite(result.boxes).all())
-    assert len(result.trace["level1"]) == trained.config.pruning.keep_min[0]
+    assert [len(result.trace[f"level{level}"]) for level in (1, 2)] == trained.config.pruning.keep_min
+
+
+def test_training_keeps_the_places_that_are_meant_where_it_is_forced_to() -> None:
+    batch, far = room(), {}
+    for share in (0.0, 1.0):
+        out = build(pruning={"teacher_forcing": share, "train_keep": [8, 0]}).train().forward_training(batch).head
+        counts = {stage: coords[:, 0].bincount().tolist() for stage, coords in out.trace.items()}
+        assert counts["level1"] == [8] * 4 and all(100 <= count <= 200 for count in counts["level0"])
+        assert out.completion is not None and out.completion.query.bincount().tolist() == [64] * 4
+        kept = out.trace["level1"]
+        middle = (kept[:, 1:] + 4) * 0.05
+        targets = zip(batch.text_scene.tolist(), batch.targets, strict=True)
+        centres = torch.cat([batch.boxes[scene][rows, :3] for scene, rows in targets])
+        far[share] = [float((middle[kept[:, 0] == q] - centres[q]).norm(dim=1).min()) for q in range(4)]
+    assert max(far[1.0]) < 0.6 < min(far[0.0])  # a voxel of level 1 is 40 cm wide
+
+
+def test_sizes_stay_finite_whatever_the_weights() -> None:
+    net = build().eval()
+    torch.nn.init.constant_(net.head.bbox_conv.bias, 1000.0)  # type: ignore[arg-type]
+    raw = net.ground(net.encode(*scene_points(room(points=300), 0)), ["the table"])[0]
+    assert len(raw.boxes) == 1 and bool(torch.isfinite(raw.boxes).all())
 
 
 def test_one_point_and_no_colour(trained: GroundingNet) -> None:
@@ -236,15 +258,6 @@ def test_input_skip_sees_the_mean_colour_of_each_voxel() -> None:
         assert torch.allclose(seen[0][row, :3], mean[3:6], atol=1e-5)
         assert torch.allclose(seen[0][row, 3], mean[2], atol=1e-5)
         assert bool((seen[0][row, 4:].abs() <= 0.51).all())
-
-
-def test_rank_and_mask_by_hand() -> None:
-    scores, offsets = torch.tensor([0.1, 0.9, 0.5, 0.5, 0.2]), torch.tensor([0, 3, 3, 5])
-    assert top_mask(scores, offsets, 1).tolist() == [False, True, False, True, False]
-    assert top_mask(scores, offsets, 2).tolist() == [False, True, True, True, True]
-    assert inference_mask(scores, offsets, 0.4, 0, 0).tolist() == [False, True, True, True, False]
-    assert inference_mask(scores, offsets, 0.95, 1, 0).tolist() == [False, True, False, True, False]
-    assert inference_mask(scores, offsets, 0.0, 0, 1).tolist() == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize("name", ["tsp3d-base", "tsp3d-tiny"])

@@ -37,6 +37,7 @@ def test_several_boxes_by_hand() -> None:
     assert several_boxes(boxes, scores, 0.5, 0.25).tolist() == [1, 2]  # the first overlaps a better one by 2 / 3
     assert several_boxes(boxes, scores, 0.5, 0.9).tolist() == [1, 2, 0]
     assert several_boxes(boxes, scores, 0.0, 0.25).tolist() == [1, 2, 3]
+    assert several_boxes(boxes, scores, 1.0, 0.25).tolist() == [1]  # the best is always one
     assert several_boxes(boxes[:0], scores[:0], 0.5, 0.25).tolist() == []
 
 
