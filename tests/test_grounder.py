@@ -307,6 +307,9 @@ def test_models_and_devices_that_are_not_there(tmp_path):
         find_weights("no-such-model")
     with pytest.raises(tsp3d.UserError, match="no config.json and no model.safetensors"):
         find_weights(str(tmp_path))
+    (tmp_path / "run/export").mkdir(parents=True)
+    with pytest.raises(tsp3d.UserError, match="a run has its own in .*run/export"):
+        find_weights(str(tmp_path / "run"))
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(tsp3d.UserError, match="weights cannot be loaded|cannot load the weights"):

@@ -51,7 +51,6 @@ def main(options: Options) -> None:
             "convert_checkpoint: nothing is written, because the weights above would stay random. Give the --config "
             "that this checkpoint was trained with, or --partial to write it all the same."
         )
-    net.save_pretrained(options.out)
     source = {
         "checkpoint": options.checkpoint.name,
         "epoch": release.epoch,
@@ -60,7 +59,11 @@ def main(options: Options) -> None:
         "random": result.missing + result.shape,
         "unused": result.unexpected,
     }
-    write_text(options.out / "source.json", json.dumps(source, indent=2) + "\n")
+    try:
+        net.save_pretrained(options.out)
+        write_text(options.out / "source.json", json.dumps(source, indent=2) + "\n")
+    except OSError as error:
+        raise SystemExit(f"convert_checkpoint: {error}") from error
     print(f"{options.out}: weights of {config.name} from {options.checkpoint.name}, epoch {release.epoch}")
 
 

@@ -22,7 +22,8 @@ from tsp3d.synth.dataset import SynthConfig, rewrite_sentences, write_dataset, w
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder of the dataset; a stopped run goes on there")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--out", type=Path, help="folder of the dataset; a stopped run goes on there")
     parser.add_argument("--train", type=int, default=1000, help="training rooms")
     parser.add_argument("--val", type=int, default=100, help="validation rooms")
     parser.add_argument("--seed", type=int, default=0)
@@ -36,20 +37,17 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cache", help="folder for prepared libraries (default: TSP3D_CACHE or ~/.cache/tsp3d)")
     parser.add_argument("--max-points", type=int, default=60000, help="points kept per room")
     parser.add_argument("--sentences", type=int, default=40, help="sentences per room")
-    parser.add_argument(
+    task.add_argument(
         "--sentences-only", type=Path, metavar="DIR", help="make the sentences of an existing dataset anew"
     )
-    parser.add_argument(
+    task.add_argument(
         "--sets",
         type=Path,
         metavar="DIR",
         help="add sentences that mean several objects or none to an existing dataset",
     )
     parser.add_argument("--sets-count", type=int, default=20, help="of these, per room")
-    args = parser.parse_args(argv)
-    if args.out is None and args.sentences_only is None and args.sets is None:
-        parser.error("give --out FOLDER, --sentences-only FOLDER or --sets FOLDER")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
             done = write_dataset(args.out, config, args.workers, lambda split, count: bar.advance(bars[split], count))
         print(f"{args.out}: {done['train']} training and {done['val']} validation rooms")
         return 0
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"make_synth: {error}", file=sys.stderr)
         return 2
 

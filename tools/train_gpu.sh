@@ -29,5 +29,5 @@ stage() {  # name, configuration, minutes, further settings
 detection=$((minutes / 5 > 0 ? minutes / 5 : 1))
 stage detection configs/train/gpu-detection.yaml "$detection"
 stage grounding configs/train/gpu.yaml "$((minutes - detection))" init_from="$work/detection"
-cp -r "$work/grounding/export" "$out/tsp3d-tiny"
+cp -r "$work/grounding/export/." "$out/tsp3d-tiny"  # into it, where an earlier call has made it
 "$python" tools/evaluate.py --data "$work/synth" --split val --model "$work/grounding/export" --out "$out/evaluation"

@@ -33,9 +33,8 @@ def find_weights(name: str) -> Path:
     if folder.is_dir():
         missing = [part for part in ("config.json", "model.safetensors") if not (folder / part).is_file()]
         if missing:
-            raise UserError(
-                f"{name}: the folder has no {' and no '.join(missing)}, so it is no saved model ({choices})"
-            )
+            where = f"a run has its own in {folder / 'export'}" if (folder / "export").is_dir() else choices
+            raise UserError(f"{name}: the folder has no {' and no '.join(missing)}, so it is no saved model ({where})")
         return folder
     if folder.exists():
         raise UserError(f"{name}: this is a file; {choices}")

@@ -153,6 +153,31 @@ def test_the_shuffled_control_has_the_choices_of_the_other_scene(detector: Path,
     assert taught.choose(alone) == [-1, -1, -1]  # nobody to take them from
 
 
+def test_the_shuffled_control_passes_over_scenes_without_sentences(
+    detector: Path, few: GroundingBatch, data: Path
+) -> None:
+    samples = TrainingSamples(PreparedScenes(data), replace(FEW, mirror_probability=0))
+    bare = samples[0, 2].replace(queries=())
+    batch = collate([samples[0, 0], bare, samples[0, 1], bare])
+    assert batch.texts == few.texts
+    taught = method(build(detector), "by_class=false", "control=shuffled")
+    says(taught, {t: few.boxes[s][1 + s : 2 + s, :3] for t, s in zip(few.texts, few.text_scene.tolist(), strict=True)})
+    labelled = taught.label(batch)
+    chosen = [labelled.targets[labelled.texts.index(few.texts[q])].tolist() for q in unlabelled(few)]
+    assert chosen == [[2], [2], [2], [1], [1], [1]]
+    with pytest.raises(ValueError, match="scenes_per_step=2"):
+        taught.label(collate([samples[0, 0], bare]))
+
+
+def test_voxels_of_a_teacher_that_goes_by_their_corners_are_where_their_centres_are(
+    detector: Path, few: GroundingBatch
+) -> None:
+    taught = method(build(detector), "by_class=false")
+    taught.teacher_grid = replace(taught.teacher_grid, shift=0.9)  # of weights of the TSP3D release: half a voxel
+    says(taught, {t: few.boxes[s][1:2, :3] - 0.9 for t, s in zip(few.texts, few.text_scene.tolist(), strict=True)})
+    assert taught.choose(few.with_sentences(unlabelled(few))) == [1] * 6
+
+
 def test_the_average_teaches_and_its_divergence_can_be_added(detector: Path, few: GroundingBatch, data: Path) -> None:
     net = build(detector)
     taught = method(net, "min_share=0.0", "weight=1.0")

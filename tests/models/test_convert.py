@@ -163,6 +163,8 @@ def test_the_tool_writes_weights_that_the_package_loads(
     assert not (tmp_path / "no").exists() and "head.com_cls.bias" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="text encoder"):
         tool.main(tool.Options(checkpoint, tmp_path / "no", text=str(tmp_path / "absent")))
+    with pytest.raises(SystemExit, match="convert_checkpoint: .*File exists"):
+        tool.main(tool.Options(checkpoint, checkpoint, text=str(roberta)))
 
 
 @pytest.mark.parametrize("k", range(27))

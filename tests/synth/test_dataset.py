@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,22 @@ def test_goes_on_where_it_stopped(made: Path, tmp_path: Path, monkeypatch: pytes
         write_dataset(out, SynthConfig(**{**vars(CONFIG), "max_points": 99}))
 
 
+@pytest.mark.parametrize("name", ["sentences.jsonl", "scenes.jsonl"])
+def test_goes_on_where_a_line_was_cut_off(
+    name: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a full disk leaves it, within the last scene of a shard."""
+    monkeypatch.setattr(dataset, "SHARD_SCENES", 2)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    whole = {path.name: path.read_bytes() for path in (made / "train").iterdir()}
+    lines = (tmp_path / "train/scenes.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "train/scenes.jsonl").write_text("".join(lines[:2]))
+    file = tmp_path / "train" / name
+    file.write_text(file.read_text()[:-9])
+    write_dataset(tmp_path, CONFIG)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "train").iterdir()} == whole
+
+
 def test_number_of_processes_does_not_matter(made: Path, tmp_path: Path) -> None:
     config = SynthConfig(**{**vars(CONFIG), "train": 1, "val": 1})
     write_dataset(tmp_path, config, workers=2)
@@ -105,3 +123,16 @@ def test_sentences_can_be_made_anew(made: Path, tmp_path: Path) -> None:
     assert (made / "train" / "sentences.jsonl").read_text() == before
     with pytest.raises(FileNotFoundError, match="dataset.json"):
         rewrite_sentences(tmp_path, 2)
+
+
+def test_the_tool_says_what_cannot_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location("tool_make_synth", Path(__file__).parents[2] / "tools/make_synth.py")
+    assert spec and spec.loader
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    (tmp_path / "file").write_text("")
+    assert tool.main(["--out", str(tmp_path / "file/synth"), "--parametric-only", "--workers", "1"]) == 2
+    assert "make_synth: [Errno 20] Not a directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # one task a call: the other would be left out without a word
+        tool.main(["--out", str(tmp_path), "--sets", str(tmp_path)])
+    assert "not allowed with" in capsys.readouterr().err

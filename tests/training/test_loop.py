@@ -259,6 +259,23 @@ def test_settings_of_the_optimiser_can_change_at_a_resume(folder: Path, tmp_path
     assert all(torch.equal(before["net"][name], after["net"][name]) for name in ("body.0.weight", "body.4.bias"))
 
 
+def test_averages_that_begin_at_a_resume_begin_with_the_weights_that_are_there(folder: Path, tmp_path: Path) -> None:
+    config = settings(folder, tmp_path)
+    config.optim.ema = 0
+    net, _ = run(config)
+    config.optim.ema = 0.9
+    run(config, resume=True)  # it is finished: not one step moves the averages
+    assert same(load_file(tmp_path / "run/averaged.safetensors"), net.state_dict())
+
+
+def test_a_run_is_not_resumed_in_another_stage(folder: Path, tmp_path: Path) -> None:
+    run(settings(folder, tmp_path, steps=2, stage="detection"))
+    written = (tmp_path / "run/config.yaml").read_text()
+    with pytest.raises(ValueError, match="are of stage=detection.*init_from="):
+        run(settings(folder, tmp_path, steps=4), resume=True)
+    assert (tmp_path / "run/config.yaml").read_text() == written  # by which it is known as a detector
+
+
 def test_a_run_without_a_readable_checkpoint_does_not_begin_anew(folder: Path, tmp_path: Path) -> None:
     config = settings(folder, tmp_path)
     run(config, stop_at=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,13 @@ def test_networks_of_different_shape_have_no_mean(tmp_path: Path) -> None:
         mean_of([TINY, tmp_path])
     with pytest.raises(ValueError, match="at least one"):
         mean_of([])
+
+
+def test_weights_that_are_cut_off_are_named(tmp_path: Path) -> None:
+    folder = shutil.copytree(TINY, tmp_path / "cut")
+    (folder / "model.safetensors").write_bytes((TINY / "model.safetensors").read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"cut/model\.safetensors is no whole safetensors file"):
+        mean_of([folder])
 
 
 def test_the_tool_writes_weights(tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ def test_train_then_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     for wrong in ("model.pruning.enabld=false", "model.auxiliary.classes=[table,chair]"):
         with pytest.raises(SystemExit, match=r"train: .*(enabld|auxiliary\.classes)"):
             train.main((*common, wrong, "name=wrong"), config=Path("configs/train/tiny.yaml"))
+    for stage, heads in (("detection", ["auxiliary"]), ("answers", ["mask", "presence"])):
+        off = [f"model.{head}.enabled=false" for head in heads]
+        with pytest.raises(SystemExit, match=rf"train: this model has no .*model\.{heads[0]}\.enabled=true"):
+            train.main((*common, *off, f"stage={stage}", "name=wrong"), config=Path("configs/train/tiny.yaml"))
     monkeypatch.setattr(train, "train", lambda *_, **__: TrainResult(1, False, tmp_path))  # as a signal ends it
     with pytest.raises(SystemExit) as stopped:
         train.main((*common, "name=stopped"), config=Path("configs/train/tiny.yaml"))

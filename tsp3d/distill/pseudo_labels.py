@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsp3d.distill.born_again import BornAgain, BornAgainConfig
 from tsp3d.distill.coarse_match import sentence_classes
-from tsp3d.distill.controls import other_scenes
+from tsp3d.distill.controls import other_sentences
 from tsp3d.synth.types import CLASSES
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class PseudoLabels(BornAgain):
         open_rows = [q for q, meta in enumerate(batch.meta) if meta.get("kind") == "unlabelled"]
         if not open_rows:
             return batch
+        if self.config.control == "shuffled":
+            other_sentences(batch)  # which a step with one scene has not
         chosen = dict(zip(open_rows, self.choose(batch.with_sentences(open_rows)), strict=True))
         kept = [q for q in range(len(batch.texts)) if chosen.get(q, 0) >= 0]
         if not kept:
@@ -86,7 +88,8 @@ class PseudoLabels(BornAgain):
                 usable = (classes >= 0) & allowed[q][classes.clamp(min=0)]
             objects = usable.nonzero().squeeze(1)
             mine = out.query == q
-            mass = object_mass(out.positions[mine], out.logits[mine], boxes[objects.to(boxes.device)]).cpu()
+            centers = out.positions[mine] + self.teacher_grid.shift
+            mass = object_mass(centers, out.logits[mine], boxes[objects.to(boxes.device)]).cpu()
             candidates.append(objects)
             shares.append(mass / mass.sum().clamp(min=1e-12))
         if self.config.control == "shuffled":
@@ -99,16 +102,21 @@ class PseudoLabels(BornAgain):
 
     @staticmethod
     def _elsewhere(batch: GroundingBatch, shares: list[Tensor]) -> list[Tensor]:
-        """For each sentence what is said of one of the next scene: of as many objects as there are here, with its share
-        for the object of its number."""
-        donor, scene = other_scenes(batch).tolist(), batch.text_scene.tolist()
+        """For each sentence what is said of one of the next scene that has such: of as many objects as there are here,
+        with its share for the object of its number. Nothing where no other scene has any."""
+        scene = batch.text_scene.tolist()
+        said: dict[int, list[Tensor]] = {}
+        for place, own in zip(scene, shares, strict=True):
+            if len(own):
+                said.setdefault(place, []).append(own)
         result = []
         for q, own in enumerate(shares):
-            there = [other for other in range(len(scene)) if scene[other] == donor[scene[q]] and len(shares[other])]
-            if not there:
+            others = [place for place in said if place > scene[q]] + [place for place in said if place < scene[q]]
+            if not others:
                 result.append(own[:0])
                 continue
-            given = shares[there[q % len(there)]]
+            there = said[others[0]]
+            given = there[q % len(there)]
             result.append(torch.zeros_like(own))
             if len(own):
                 result[q][int(given.argmax()) % len(own)] = given.max()

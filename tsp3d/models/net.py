@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -262,7 +263,7 @@ class GroundingNet(nn.Module):
         self, batch: GroundingBatch, levels: list[SparseTensor], sentence: Tensor | None = None
     ) -> dict[str, Tensor]:
         if self.auxiliary is None:
-            raise RuntimeError("this model has no auxiliary heads: set auxiliary.enabled in its configuration")
+            raise ValueError("this model has no auxiliary heads: set model.auxiliary.enabled=true in training")
         classes, colors = self._prompts()
         coords = torch.cat([batch.batch[:, None], torch.floor(batch.xyz / self.config.voxel_size).long()], 1).int()
         losses = self.auxiliary(
@@ -325,7 +326,7 @@ class GroundingNet(nn.Module):
     def answer_losses(self, batch: GroundingBatch) -> dict[str, Tensor]:
         """The losses of the mask and presence heads alone: the rest runs as at inference, and learns nothing."""
         if self.mask is None and self.presence is None:
-            raise RuntimeError("this model has no mask or presence head: set mask.enabled in its configuration")
+            raise ValueError("this model has no mask or presence head: set model.mask.enabled=true in training")
         training = self.training
         self.eval()  # the boxes, and the features behind them, are those that the heads will meet
         with torch.no_grad():
@@ -364,7 +365,11 @@ class GroundingNet(nn.Module):
                 f"{folder} has a config.json but no model.safetensors: the model folder is incomplete"
             )
         net = cls(config, text_folder=folder / "text")
-        missing, unexpected = net.load_state_dict(load_file(weights), strict=False)
+        try:
+            state = load_file(weights)
+        except SafetensorError as error:
+            raise ValueError(f"{weights} is no whole safetensors file ({error}); fetch or save it again") from error
+        missing, unexpected = net.load_state_dict(state, strict=False)
         missing = [name for name in missing if not name.startswith("text_encoder.")]
         if missing or unexpected:
             raise ValueError(

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from tsp3d.files import save_tensors
+from tsp3d.files import save_tensors, write_text
 from tsp3d.synth.assets import AssetLibrary, load_assets
 from tsp3d.synth.language import generate_sentences
 from tsp3d.synth.scene import SynthScene, generate_scene
@@ -136,7 +136,8 @@ def _in_processes(work: Callable[[Any], Any], tasks: list[Any], config: SynthCon
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
+    """The lines that were written to their end: a run may have been stopped, or the disk full, within the last."""
+    return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
 def write_dataset(
@@ -178,8 +179,8 @@ def write_dataset(
         whole = min(len(lines) - len(lines) % SHARD_SCENES if len(lines) < total else total, total)
         names = {json.loads(line)["scene_id"] for line in lines[:whole]}
         sentences = [line for line in _lines(folder / "sentences.jsonl") if json.loads(line)["scene_id"] in names]
-        _write_lines(folder / "scenes.jsonl", lines[:whole], "w")
-        _write_lines(folder / "sentences.jsonl", sentences, "w")
+        _write_lines(folder / "scenes.jsonl", lines[:whole])
+        _write_lines(folder / "sentences.jsonl", sentences)
         done[split] = whole
         if progress and whole:
             progress(split, whole)
@@ -188,8 +189,8 @@ def write_dataset(
     _write_header(header, config.seed, settings, done)
     if tasks:
         for split, count, lines, sentences in _in_processes(_make_shard, tasks, config, workers):
-            _write_lines(out / split / "sentences.jsonl", sentences, "a")
-            _write_lines(out / split / "scenes.jsonl", lines, "a")
+            _add_lines(out / split / "sentences.jsonl", sentences)
+            _add_lines(out / split / "scenes.jsonl", lines)
             done[split] += count
             _write_header(header, config.seed, settings, done)
             if progress:
@@ -198,8 +199,12 @@ def write_dataset(
     return done
 
 
-def _write_lines(path: Path, lines: list[str], mode: str) -> None:
-    with path.open(mode) as file:
+def _write_lines(path: Path, lines: list[str]) -> None:
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def _add_lines(path: Path, lines: list[str]) -> None:
+    with path.open("a") as file:
         file.writelines(line + "\n" for line in lines)
 
 
@@ -212,9 +217,7 @@ def _write_header(path: Path, seed: int, settings: dict[str, Any], done: dict[st
         "generator": settings,
         "splits": {split: done.get(split, 0) for split in ("train", "val")},
     }
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(header, indent=2) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps(header, indent=2) + "\n")
 
 
 def _resay(task: tuple[str, int, int]) -> list[str]:
@@ -230,7 +233,7 @@ def rewrite_sentences(out: Path, count: int, workers: int = 1) -> dict[str, int]
     """
     made, content = _say_all(out, count, workers, _resay, "sentences.jsonl")
     content["generator"]["sentences"] = count
-    (out / "dataset.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_text(out / "dataset.json", json.dumps(content, indent=2) + "\n")
     write_card(out, content["seed"])
     return made
 
@@ -254,9 +257,7 @@ def _say_all(
                 results = pool.map(say, tasks, chunksize=8)
         else:
             results = [say(task) for task in tasks]
-        partial = out / split / f"{name}.tmp"
-        _write_lines(partial, [line for lines in results for line in lines], "w")
-        partial.replace(out / split / name)
+        _write_lines(out / split / name, [line for lines in results for line in lines])
         made[split] = sum(len(lines) for lines in results)
     return made, content
 

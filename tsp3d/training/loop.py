@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tsp3d.data.annotated import SceneSet
 from tsp3d.data.collate import GroundingBatch
 from tsp3d.data.loader import TrainingSamples, training_loader
+from tsp3d.files import write_text
 from tsp3d.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from tsp3d.training.config import TrainConfig
 from tsp3d.training.optim import AveragedWeights, build_optimizer, freeze, progress, rate
@@ -98,7 +99,7 @@ def train(
 
     Raises:
         FileExistsError: the run has checkpoints and ``resume`` is False.
-        ValueError: sentences without labels, and no method that labels them.
+        ValueError: sentences without labels, and no method that labels them, or checkpoints of another stage.
         FloatingPointError: the gradient was not finite many times in a row.
         ProcessLost: another process of the run was killed or failed.
     """
@@ -110,6 +111,11 @@ def train(
         raise ValueError("data.unlabelled_sentences needs a method that labels them: --distill pseudo-labels")
     accelerator = _accelerator(config)
     state = load_checkpoint(checkpoints) if resume else None
+    if state is not None and (before := OmegaConf.create(state["config"])["stage"]) != config.stage:
+        raise ValueError(
+            f"{checkpoints} are of stage={before}, and this is stage={config.stage}: give it another name=…, and "
+            f"init_from={folder} to begin with its weights"
+        )
     if config.init_from and state is None:
         for note in load_weights(net, config.init_from, config.strict, config.init_skip):
             log.info("init_from: %s", note)
@@ -138,7 +144,7 @@ def train(
         f"{accelerator.device}, precision {accelerator.mixed_precision}, from step {step}"
     )
     if accelerator.is_main_process:
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
 
     begin = last_save = time.monotonic()
     bad_steps = 0
@@ -340,8 +346,8 @@ def _restore(
         optimizer.optimizer.load_state_dict(state["optimizer"])
         for group, settings in zip(optimizer.param_groups, wanted, strict=True):
             group.update(settings)  # rates and decays are those asked for now
-        if averaged is not None and state["averaged"] is not None:
-            averaged.load_state_dict(state["averaged"])
+        if averaged is not None:
+            averaged.load_state_dict(state["averaged"] or AveragedWeights(net, averaged.decay).state_dict())
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(
             f"the checkpoint does not fit this network or optimiser ({error}); resume with the configuration that the "
