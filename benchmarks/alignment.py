@@ -1,8 +1,7 @@
 """Scans that are turned and tilted, as they lie and set right: python benchmarks/alignment.py --data data/synth
 
-Validation rooms are turned about z, or lean toward a direction, by some degrees each way. "As it lies" is judged against
-boxes along the axes around the turned objects, "set right" against the rooms' own boxes, of which it must find the
-directions, too.
+Validation rooms are turned about z, or lean toward a direction. "As it lies" is judged against boxes along the axes
+around the turned objects, "set right" against the rooms' own boxes, of which it must find the directions, too.
 """
 
 from __future__ import annotations
@@ -60,10 +59,9 @@ def main() -> None:
     print(f"{len(found[LIES[0][0], True])} sentences in {args.rooms} rooms; Acc@0.25 and Acc@0.5, %\n")
     print("| a scan that is | as it lies | set right |\n|---|---|---|")
     for name, *_ in LIES:
-        cells = [np.array(found[name, align]) for align in (False, True)]
-        print(
-            f"| {name} | {' | '.join(f'{100 * (c > 0.25).mean():.1f} / {100 * (c > 0.5).mean():.1f}' for c in cells)} |"
-        )
+        rows = [np.array(found[name, align]) for align in (False, True)]
+        cells = (f"{100 * (row > 0.25).mean():.1f} / {100 * (row > 0.5).mean():.1f}" for row in rows)
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
