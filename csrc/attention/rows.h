@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../common/map.h"
 #include "../common/parallel.h"
 #include "../common/round.h"
 #include "checks.h"
@@ -31,14 +32,6 @@ struct View {
   }
 };
 
-// The borders of sequences, checked.
-inline const int64_t* borders(const Tensor& splits, int64_t rows) {
-  const int64_t sequences = splits.size(0) - 1, *at = data<int64_t>(splits);
-  STD_TORCH_CHECK(sequences >= 0 && at[0] == 0 && at[sequences] == rows && std::is_sorted(at, at + sequences + 1),
-                  "tsp3d: the splits of sequences must ascend from 0 to the number of rows");
-  return at;
-}
-
 // Attention with queries, keys and values that are made where they are needed. The functions write one row of a head:
 // query(r, h, numbers), key(j, h, numbers, step between them), value(j, h, numbers), and store(r, h, attended numbers).
 template <class T, class Query, class Key, class Value, class Store>
@@ -46,7 +39,8 @@ void attend(const Tensor& q_splits, const Tensor& k_splits, int64_t q_rows, int6
             int64_t channels, int64_t width, const Query& query, const Key& key, const Value& value, const Store& store) {
   const AttentionMicro<T>& kernel = attention_micro<T>();
   const int64_t lanes = kernel.lanes, vectors = ceil_div(width, lanes), padded_width = vectors * lanes;
-  const int64_t sequences = q_splits.size(0) - 1, *qs = borders(q_splits, q_rows), *ks = borders(k_splits, k_rows);
+  const int64_t *qs = borders(q_splits, q_rows, "sequences"), *ks = borders(k_splits, k_rows, "sequences");
+  const int64_t sequences = q_splits.size(0) - 1;
   struct Item {
     int64_t sequence, head, first, last;
   };

@@ -13,7 +13,7 @@ Tensor attention_layer(const Tensor& query, const std::optional<Tensor>& value,
                        const std::optional<Tensor>& after_bias, double eps) {
   STD_TORCH_CHECK(query.dim() == 2 && (!value || value->dim() == 2), "tsp3d: attention_layer takes rows (N, C)");
   const int64_t n = query.size(0), m = value ? value->size(0) : n, dim = query.size(1), asked = xyz ? 6 * heads : 0;
-  STD_TORCH_CHECK(heads > 0 && dim % heads == 0, "tsp3d: attention_layer: C must be a multiple of the heads");
+  STD_TORCH_CHECK(heads > 0 && dim > 0 && dim % heads == 0, "tsp3d: attention_layer: C must be a multiple of the heads");
   // Of q, k and v the first layer makes as many as it has channels for.
   const int64_t count = (channels - asked) / dim, rest = (3 - count) * dim, width = dim / heads;
   STD_TORCH_CHECK(count >= 1 && count <= 3 && channels == count * dim + asked && second_.has_value() == (count < 3) &&

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <vector>
 
 #ifdef _OPENMP
@@ -25,8 +26,17 @@ template <class F>
 void parallel_items(int64_t count, int64_t work, F&& f) {
 #ifdef _OPENMP
   if (count > 1 && work > 20000 && max_threads() > 1) {
+    std::exception_ptr failure;  // want of memory, say: an exception that left the region would end the process
 #pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = 0; i < count; ++i) f(i);
+    for (int64_t i = 0; i < count; ++i) {
+      try {
+        f(i);
+      } catch (...) {
+#pragma omp critical(tsp3d_failure)
+        failure = std::current_exception();
+      }
+    }
+    if (failure) std::rethrow_exception(failure);
     return;
   }
 #endif

@@ -3,32 +3,14 @@
 
 #include <algorithm>
 
+#include "../common/map.h"
 #include "../common/parallel.h"
 #include "../common/round.h"
-#include "../common/tensor.h"
 
 namespace tsp3d {
 
 constexpr int64_t kCacheBytes = 256 * 1024;         // what a block of output rows may take of the L2 cache
 constexpr int64_t kFewRows = 64, kManyRows = 1024;  // of a block, but for fewer where threads share the work equally
-
-struct Map {
-  Tensor in, out, splits;
-  const int32_t *in_rows, *out_rows;
-  const int64_t* s;
-  int64_t volume;
-
-  Map(const Tensor& in_, const Tensor& out_, const Tensor& splits_)
-      : in(dense<int32_t>(in_, "in_rows")),
-        out(dense<int32_t>(out_, "out_rows")),
-        splits(dense<int64_t>(splits_, "splits")),
-        in_rows(data<int32_t>(in)),
-        out_rows(data<int32_t>(out)),
-        s(data<int64_t>(splits)),
-        volume(splits.size(0) - 1) {
-    STD_TORCH_CHECK(in.size(0) == out.size(0), "tsp3d: in_rows and out_rows differ in length");
-  }
-};
 
 // The rows of a result, num_out > 0, in blocks whose sums, `padded` numbers a row, stay in the cache while all offsets add to
 // them.

@@ -1,27 +1,23 @@
 #include "op.h"
 
-#include <algorithm>
-
+#include "../common/map.h"
 #include "../common/parallel.h"
 
 namespace tsp3d {
 
-std::tuple<Tensor, Tensor, Tensor> filter_map(const Tensor& in_rows_, const Tensor& out_rows_, const Tensor& splits_,
+std::tuple<Tensor, Tensor, Tensor> filter_map(const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits,
                                               const Tensor& new_in_, const Tensor& new_out_) {
-  const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
-  const Tensor splits = dense<int64_t>(splits_, "splits");
+  const Map map(in_rows, out_rows, splits);
   const Tensor new_in = dense<int32_t>(new_in_, "new_in"), new_out = dense<int32_t>(new_out_, "new_out");
-  const int32_t *ri = data<int32_t>(in_rows), *ro = data<int32_t>(out_rows);
   const int32_t *ni = data<int32_t>(new_in), *no = data<int32_t>(new_out);
-  const int64_t* s = data<int64_t>(splits);
-  const int64_t volume = splits.size(0) - 1, length = in_rows.size(0);
+  const int64_t *s = map.s, volume = map.volume, length = map.length;
 
   int32_t *left_in = workspace<int32_t, 0>(length + 1), *left_out = workspace<int32_t, 1>(length + 1);
   std::vector<int64_t> counts(volume);
   parallel_items(volume, length, [&](int64_t k) {
     int64_t count = s[k];
     for (int64_t p = s[k]; p < s[k + 1]; ++p) {
-      const int32_t i = ni[ri[p]], o = no[ro[p]];
+      const int32_t i = ni[map.in_rows[p]], o = no[map.out_rows[p]];
       left_in[count] = i;  // overwritten by the next pair unless kept; never past p
       left_out[count] = o;
       count += (i >= 0) & (o >= 0);

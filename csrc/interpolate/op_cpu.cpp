@@ -8,6 +8,8 @@
 namespace tsp3d {
 namespace {
 
+constexpr int64_t kReach = int64_t{1} << 32;  // no voxel, and none of its neighbours, is further from 0
+
 // std::floor, which without SSE4 is a call.
 template <class T>
 T floor_of(T x) {
@@ -36,11 +38,13 @@ std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_
       T fraction[3];
       int64_t corner[3];
       for (int a = 0; a < 3; ++a) {
-        const T position = p[4 * i + 1 + a] / scale, cell = floor_of(position);
+        const T at = p[4 * i + 1 + a], position = at / scale;
+        const bool near = std::abs(at) <= static_cast<T>(kReach);  // which NaN is not
+        const T cell = near ? floor_of(position) : std::floor(position);
         fraction[a] = position - cell;
-        corner[a] = static_cast<int64_t>(cell) * stride;
+        corner[a] = near ? static_cast<int64_t>(cell) * stride : 2 * kReach;
       }
-      const int64_t batch = static_cast<int64_t>(p[4 * i]);
+      const int64_t batch = std::abs(p[4 * i]) <= static_cast<T>(kReach) ? static_cast<int64_t>(p[4 * i]) : 2 * kReach;
       for (int j = 0; j < 8; ++j) {
         const int64_t x = corner[0] + (j & 1) * stride, y = corner[1] + (j >> 1 & 1) * stride;
         const int64_t z = corner[2] + (j >> 2) * stride;

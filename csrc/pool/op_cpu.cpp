@@ -1,8 +1,8 @@
 #include "op.h"
 
 #include <algorithm>
-#include <limits>
 
+#include "../common/map.h"
 #include "../common/parallel.h"
 
 namespace tsp3d {
@@ -10,55 +10,50 @@ namespace {
 
 // f(out row, in row) for all pairs with begin <= out row < end, by offset and then in order.
 template <class F>
-void pairs_of_rows(const int32_t* in_rows, const int32_t* out_rows, const int64_t* splits, int64_t volume, int64_t begin,
-                   int64_t end, F&& f) {
-  for (int64_t k = 0; k < volume; ++k) {
-    const int32_t* high = out_rows + splits[k + 1];
-    const int32_t* at = std::lower_bound(out_rows + splits[k], high, begin);
-    for (; at < high && *at < end; ++at) f(*at, in_rows[at - out_rows]);
+void pairs_of_rows(const Map& map, int64_t begin, int64_t end, F&& f) {
+  for (int64_t k = 0; k < map.volume; ++k) {
+    const int32_t* high = map.out_rows + map.s[k + 1];
+    const int32_t* at = std::lower_bound(map.out_rows + map.s[k], high, begin);
+    for (; at < high && *at < end; ++at) f(*at, map.in_rows[at - map.out_rows]);
   }
 }
 
 template <class T>
-Tensor sum_pool_t(const Tensor& feats_, const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits,
-                  int64_t num_out) {
+Tensor sum_pool_t(const Tensor& feats_, const Map& map, int64_t num_out) {
   const Tensor feats = dense<T>(feats_, "feats");
-  const int64_t channels = feats.size(1), volume = splits.size(0) - 1;
+  const int64_t channels = feats.size(1);
   const T* in = data<T>(feats);
   Tensor out = zeros<T>(feats, {num_out, channels});
   T* result = mutable_data<T>(out);
-  parallel_ranges(num_out, in_rows.size(0) * channels, [&](int64_t begin, int64_t end) {
-    pairs_of_rows(data<int32_t>(in_rows), data<int32_t>(out_rows), data<int64_t>(splits), volume, begin, end,
-                  [&](int64_t o, int64_t i) {
-                    for (int64_t c = 0; c < channels; ++c) result[o * channels + c] += in[i * channels + c];
-                  });
+  parallel_ranges(num_out, map.length * channels, [&](int64_t begin, int64_t end) {
+    pairs_of_rows(map, begin, end, [&](int64_t o, int64_t i) {
+      for (int64_t c = 0; c < channels; ++c) result[o * channels + c] += in[i * channels + c];
+    });
   });
   return out;
 }
 
 template <class T>
-std::tuple<Tensor, Tensor> max_pool_t(const Tensor& feats_, const Tensor& in_rows, const Tensor& out_rows,
-                                      const Tensor& splits, int64_t num_out) {
+std::tuple<Tensor, Tensor> max_pool_t(const Tensor& feats_, const Map& map, int64_t num_out) {
   const Tensor feats = dense<T>(feats_, "feats");
-  const int64_t channels = feats.size(1), volume = splits.size(0) - 1;
+  const int64_t channels = feats.size(1);
   const T* in = data<T>(feats);
   Tensor out = zeros<T>(feats, {num_out, channels}), winners = make<int32_t>(feats, {num_out, channels});
   T* result = mutable_data<T>(out);
   int32_t* winner = mutable_data<int32_t>(winners);
   std::fill(winner, winner + num_out * channels, -1);
-  parallel_ranges(num_out, in_rows.size(0) * channels, [&](int64_t begin, int64_t end) {
-    pairs_of_rows(data<int32_t>(in_rows), data<int32_t>(out_rows), data<int64_t>(splits), volume, begin, end,
-                  [&](int64_t o, int64_t i) {
-                    T* best = result + o * channels;
-                    int32_t* who = winner + o * channels;
-                    for (int64_t c = 0; c < channels; ++c) {
-                      const T value = in[i * channels + c];
-                      if (who[c] < 0 || value > best[c]) {
-                        best[c] = value;
-                        who[c] = static_cast<int32_t>(i);
-                      }
-                    }
-                  });
+  parallel_ranges(num_out, map.length * channels, [&](int64_t begin, int64_t end) {
+    pairs_of_rows(map, begin, end, [&](int64_t o, int64_t i) {
+      T* best = result + o * channels;
+      int32_t* who = winner + o * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        const T value = in[i * channels + c];
+        if (who[c] < 0 || value > best[c] || (value != value && best[c] == best[c])) {  // not a number: the first wins
+          best[c] = value;
+          who[c] = static_cast<int32_t>(i);
+        }
+      }
+    });
   });
   return {out, winners};
 }
@@ -79,25 +74,21 @@ Tensor max_pool_grad_t(const Tensor& grad_, const Tensor& argmax_, int64_t num_i
 
 }  // namespace
 
-Tensor sum_pool(const Tensor& feats, const Tensor& in_rows_, const Tensor& out_rows_, const Tensor& splits_,
+Tensor sum_pool(const Tensor& feats, const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits,
                 int64_t num_out) {
-  const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
-  const Tensor splits = dense<int64_t>(splits_, "splits");
-  return dispatch_real(feats, "sum_pool", [&](auto zero) {
-    return sum_pool_t<decltype(zero)>(feats, in_rows, out_rows, splits, num_out);
-  });
+  const Map map(in_rows, out_rows, splits);
+  return dispatch_real(feats, "sum_pool", [&](auto zero) { return sum_pool_t<decltype(zero)>(feats, map, num_out); });
 }
 
-std::tuple<Tensor, Tensor> max_pool(const Tensor& feats, const Tensor& in_rows_, const Tensor& out_rows_,
-                                    const Tensor& splits_, int64_t num_out) {
-  const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
-  const Tensor splits = dense<int64_t>(splits_, "splits");
-  return dispatch_real(feats, "max_pool", [&](auto zero) {
-    return max_pool_t<decltype(zero)>(feats, in_rows, out_rows, splits, num_out);
-  });
+std::tuple<Tensor, Tensor> max_pool(const Tensor& feats, const Tensor& in_rows, const Tensor& out_rows,
+                                    const Tensor& splits, int64_t num_out) {
+  const Map map(in_rows, out_rows, splits);
+  return dispatch_real(feats, "max_pool", [&](auto zero) { return max_pool_t<decltype(zero)>(feats, map, num_out); });
 }
 
 Tensor max_pool_grad(const Tensor& grad, const Tensor& argmax, int64_t num_in) {
+  STD_TORCH_CHECK(grad.dim() == 2 && argmax.dim() == 2 && grad.size(0) == argmax.size(0) && grad.size(1) == argmax.size(1),
+                  "tsp3d: max_pool_grad takes grad (M, C) and argmax (M, C)");
   return dispatch_real(grad, "max_pool_grad",
                        [&](auto zero) { return max_pool_grad_t<decltype(zero)>(grad, argmax, num_in); });
 }

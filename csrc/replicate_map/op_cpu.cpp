@@ -1,22 +1,22 @@
 #include "op.h"
 
-#include <algorithm>
-
+#include "../common/map.h"
 #include "../common/parallel.h"
 
 namespace tsp3d {
 
-std::tuple<Tensor, Tensor, Tensor> replicate_map(const Tensor& in_rows_, const Tensor& out_rows_, const Tensor& splits_,
+std::tuple<Tensor, Tensor, Tensor> replicate_map(const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits,
                                                  const Tensor& in_offsets_, const Tensor& out_offsets_,
                                                  const Tensor& index_) {
-  const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
-  const Tensor splits = dense<int64_t>(splits_, "splits"), index = dense<int64_t>(index_, "index");
+  const Map map(in_rows, out_rows, splits);
+  const Tensor index = dense<int64_t>(index_, "index");
   const Tensor in_offsets = dense<int64_t>(in_offsets_, "in_offsets");
   const Tensor out_offsets = dense<int64_t>(out_offsets_, "out_offsets");
-  const int32_t *ri = data<int32_t>(in_rows), *ro = data<int32_t>(out_rows);
-  const int64_t *s = data<int64_t>(splits), *ix = data<int64_t>(index);
+  const int32_t *ri = map.in_rows, *ro = map.out_rows;
+  const int64_t *s = map.s, *ix = data<int64_t>(index);
   const int64_t *fi = data<int64_t>(in_offsets), *fo = data<int64_t>(out_offsets);
-  const int64_t volume = splits.size(0) - 1, scenes = in_offsets.size(0) - 1, copies = index.size(0);
+  const int64_t volume = map.volume, scenes = in_offsets.size(0) - 1, copies = index.size(0);
+  STD_TORCH_CHECK(out_offsets.size(0) == scenes + 1, "tsp3d: in_offsets and out_offsets differ in length");
 
   // Where each scene's pairs begin within each offset.
   std::vector<int64_t> begin(volume * (scenes + 1));

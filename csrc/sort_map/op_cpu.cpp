@@ -3,18 +3,17 @@
 #include <algorithm>
 #include <numeric>
 
+#include "../common/map.h"
 #include "../common/parallel.h"
 
 namespace tsp3d {
 
-Tensor sort_map(const Tensor& in_rows_, const Tensor& out_rows_, const Tensor& splits_, int64_t num_out,
+Tensor sort_map(const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits, int64_t num_out,
                 int64_t shares) {
-  const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
-  const Tensor splits = dense<int64_t>(splits_, "splits");
-  const int64_t volume = splits.size(0) - 1, m = num_out;
+  const Map map(in_rows, out_rows, splits);
+  const int64_t *s = map.s, volume = map.volume, m = num_out;
   check_sort_map(in_rows, out_rows, volume, m, shares);
-  const int32_t *ri = data<int32_t>(in_rows), *ro = data<int32_t>(out_rows);
-  const int64_t* s = data<int64_t>(splits);
+  const int32_t *ri = map.in_rows, *ro = map.out_rows;
   Tensor result = make<int32_t>(in_rows, {shares + volume, m});
   int32_t *orders = mutable_data<int32_t>(result), *table = orders + shares * m;
   std::fill(table, table + volume * m, -1);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 
+#include "../common/map.h"
 #include "../common/parallel.h"
 
 namespace tsp3d {
@@ -32,9 +33,7 @@ void mark(const T* scores, int64_t count, int64_t keep, bool* out) {
 Tensor top_mask(const Tensor& scores_, const Tensor& splits_, int64_t keep) {
   STD_TORCH_CHECK(scores_.dim() == 1, "tsp3d: top_mask takes scores (N,)");
   const Tensor splits = dense<int64_t>(splits_, "splits");
-  const int64_t n = scores_.size(0), sequences = splits.size(0) - 1, *at = data<int64_t>(splits);
-  STD_TORCH_CHECK(sequences >= 0 && at[0] == 0 && at[sequences] == n && std::is_sorted(at, at + sequences + 1),
-                  "tsp3d: the splits of sequences must ascend from 0 to the number of rows");
+  const int64_t n = scores_.size(0), *at = borders(splits, n, "sequences"), sequences = splits.size(0) - 1;
   Tensor mask = make<bool>(scores_, {n});
   bool* out = mutable_data<bool>(mask);
   dispatch_real(scores_, "top_mask", [&](auto zero) {

@@ -64,6 +64,11 @@ class Packing:
         shifted = coords.long() - torch.tensor(self.low, device=coords.device)
         return (shifted * torch.tensor(self.scale, device=coords.device)).sum(1)
 
+    def holds(self, coords: Tensor) -> Tensor:
+        """(N,) bool: whether each of (N, 4) coordinates lies between the bounds; keys of others mean nothing."""
+        shifted = coords.long() - torch.tensor(self.low, device=coords.device)
+        return ((shifted >= 0) & (shifted < torch.tensor(self.extent, device=coords.device))).all(1)
+
     def delta(self, offset: Sequence[int]) -> int:
         """Key difference between a coordinate and itself moved by ``offset`` (x, y, z)."""
         return sum(o * s for o, s in zip(offset, self.scale[1:], strict=True))
@@ -110,8 +115,8 @@ def lookup(coords: Tensor, query: Tensor) -> Tensor:
     """(M,) int64: the row of each (M, 4) query in a coordinate set, or -1."""
     if not len(coords) or not len(query):
         return torch.full((len(query),), -1, dtype=torch.int64, device=query.device)
-    packing = Packing.of(coords, query)
-    keys, wanted = packing.keys(coords), packing.keys(query)
+    packing = Packing.of(coords)
+    keys, wanted = packing.keys(coords), torch.where(packing.holds(query), packing.keys(query), -1)
     rows = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
     return torch.where(keys[rows] == wanted, rows, -1)
 
@@ -316,7 +321,7 @@ def sum_pool(feats: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor, n
 def max_pool(feats: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor, num_out: int) -> tuple[Tensor, Tensor]:
     """Maximum over all pairs of an out row: (values (num_out, C), argmax (num_out, C) int32 in row or -1).
 
-    A row without pairs gives 0. Among equal values the first pair wins.
+    A row without pairs gives 0. Among equal values the first pair wins, and what is not a number wins over all that is.
     """
     shape = (num_out, feats.shape[1])
     if not len(in_rows) or not num_out:
@@ -325,7 +330,8 @@ def max_pool(feats: Tensor, in_rows: Tensor, out_rows: Tensor, splits: Tensor, n
     picked = feats.index_select(0, in_rows)  # (L, C)
     best = feats.new_full(shape, -torch.inf).scatter_reduce_(0, index, picked, "amax")
     pair = torch.arange(len(in_rows), device=feats.device)[:, None]
-    pair = torch.where(picked == best.gather(0, index), pair, len(in_rows))
+    most = best.gather(0, index)
+    pair = torch.where((picked == most) | (picked.isnan() & most.isnan()), pair, len(in_rows))
     first = torch.full(shape, len(in_rows), device=feats.device).scatter_reduce_(0, index, pair, "amin")
     found = first < len(in_rows)
     argmax = torch.where(found, in_rows[first.clamp(max=len(in_rows) - 1)], -1)
@@ -349,8 +355,10 @@ def interpolation_weights(coords: Tensor, points: Tensor, stride: int) -> tuple[
     cell = torch.floor(points[:, 1:] / stride)
     fraction = (points[:, 1:] / stride - cell)[:, None]  # (M, 1, 3)
     weights = torch.where(corners.bool(), fraction, 1 - fraction).prod(2)
-    position = (cell.int()[:, None] + corners.int()) * stride  # (M, 8, 3)
-    query = torch.cat([points[:, None, :1].int().expand(-1, 8, 1), position], 2).int()
+    # What lies beyond all voxels, or is not a number, comes to lie where none is.
+    place = torch.where(points.abs() <= 2**32, torch.cat([points[:, :1], cell], 1), 2**33).long()[:, None]
+    position = (place[:, :, 1:] + corners) * stride  # (M, 8, 3)
+    query = torch.cat([place[:, :, :1].expand(-1, 8, 1), position], 2)
     return lookup(coords, query.reshape(-1, 4)).reshape(-1, 8), weights
 
 
