@@ -5,6 +5,14 @@
 namespace tsp3d {
 namespace {
 
+constexpr int64_t kReach = int64_t{1} << 32;  // no voxel, and none of its neighbours, is further from 0
+
+// `cell` as a whole number; where `at` is beyond all voxels, or is not a number, a place where none is.
+template <class T>
+__device__ int64_t place_of(T cell, T at) {
+  return at <= static_cast<T>(kReach) && at >= -static_cast<T>(kReach) ? static_cast<int64_t>(cell) : 2 * kReach;
+}
+
 template <class T>
 std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_, int64_t stride) {
   const Tensor points = dense<T>(points_, "points");
@@ -18,12 +26,13 @@ std::tuple<Tensor, Tensor> weights_t(const Tensor& coords, const Tensor& points_
   for_each(stream, 8 * m, [=] __device__(int64_t e) {
     const int64_t i = e / 8;
     const int corner = static_cast<int>(e % 8);
-    Cell cell{{static_cast<int64_t>(p[4 * i])}};
+    Cell cell{{place_of(p[4 * i], p[4 * i])}};
     T weight = 1;
     for (int axis = 0; axis < 3; ++axis) {
-      const T position = p[4 * i + 1 + axis] / static_cast<T>(stride), low = floor(position), fraction = position - low;
+      const T at = p[4 * i + 1 + axis], position = at / static_cast<T>(stride), low = floor(position);
+      const T fraction = position - low;
       const bool further = corner >> axis & 1;
-      cell.v[axis + 1] = (static_cast<int64_t>(low) + further) * stride;
+      cell.v[axis + 1] = (place_of(low, at) + further) * stride;
       weight *= further ? fraction : 1 - fraction;
     }
     r[e] = find(c, n, cell);

@@ -14,7 +14,7 @@ Tensor sum_pool(const Tensor& feats, const Tensor& in_rows, const Tensor& out_ro
                 int64_t num_out);
 
 // The same with the maximum: values (num_out, C), zero without pairs, and argmax (num_out, C) int32, the in row that won
-// (the first pair among equals; on the CPU what is not a number wins) or -1.
+// (the first pair among equals; what is not a number wins over all that is) or -1.
 std::tuple<Tensor, Tensor> max_pool(const Tensor& feats, const Tensor& in_rows, const Tensor& out_rows,
                                     const Tensor& splits, int64_t num_out);
 

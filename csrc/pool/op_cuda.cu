@@ -52,7 +52,16 @@ __global__ void __launch_bounds__(kLanes* kChannels) sum_kernel(const T* feats, 
   out[at.row * channels + at.channel] = sum;
 }
 
-// The greatest value and, among equals, the first pair.
+// Whether a pair's value takes the place of the best so far: the greatest, what is not a number before all that is, and
+// among equals the first pair.
+template <class T>
+__device__ bool wins(T value, int64_t pair, T best, int64_t holder) {
+  if (holder < 0) return true;
+  const bool nan = value != value;
+  if (nan != (best != best)) return nan;
+  return value > best || ((nan || value == best) && pair < holder);
+}
+
 template <class T>
 __global__ void __launch_bounds__(kLanes* kChannels) max_kernel(const T* feats, PairMap map, int64_t rows, int64_t channels,
                                                                 bool shared, T* out, int32_t* winners) {
@@ -64,7 +73,7 @@ __global__ void __launch_bounds__(kLanes* kChannels) max_kernel(const T* feats, 
   if (at.row < rows && at.channel < channels)
     pairs_of(map, at, [&](int64_t p) {
       const T value = feats[map.in_rows[p] * channels + at.channel];
-      if (pair < 0 || value > best) {
+      if (wins(value, p, best, pair)) {
         best = value;
         pair = p;
       }
@@ -76,7 +85,7 @@ __global__ void __launch_bounds__(kLanes* kChannels) max_kernel(const T* feats, 
   for (int lane = 1; lane < at.lanes; ++lane) {
     const T value = values[lane * kChannels + threadIdx.x];
     const int64_t other = pairs[lane * kChannels + threadIdx.x];
-    if (other >= 0 && (pair < 0 || value > best || (value == best && other < pair))) {
+    if (other >= 0 && wins(value, other, best, pair)) {
       best = value;
       pair = other;
     }
@@ -94,6 +103,7 @@ dim3 pool_grid(int64_t rows, int64_t channels, bool shared) {
 }
 
 PairMap map_of(const Tensor& in_rows, const Tensor& out_rows, const Tensor& splits) {
+  STD_TORCH_CHECK(in_rows.numel() == out_rows.numel(), "tsp3d: in_rows and out_rows differ in length");
   return {data<int32_t>(in_rows), data<int32_t>(out_rows), data<int64_t>(splits), splits.size(0) - 1};
 }
 
@@ -174,6 +184,8 @@ std::tuple<Tensor, Tensor> max_pool(const Tensor& feats, const Tensor& in_rows_,
 }
 
 Tensor max_pool_grad(const Tensor& grad, const Tensor& argmax, int64_t num_in) {
+  STD_TORCH_CHECK(grad.dim() == 2 && argmax.dim() == 2 && grad.size(0) == argmax.size(0) && grad.size(1) == argmax.size(1),
+                  "tsp3d: max_pool_grad takes grad (M, C) and argmax (M, C)");
   return dispatch_real(grad, "max_pool_grad",
                        [&](auto zero) { return max_pool_grad_t<decltype(zero)>(grad, argmax, num_in); });
 }
