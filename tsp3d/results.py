@@ -42,7 +42,7 @@ class Box:
         return {"center": center, "size": size, "yaw": self.yaw, "score": round(self.score, 6)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grounding:
     """The answer to one sentence about one scan."""
 

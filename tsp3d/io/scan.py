@@ -14,7 +14,7 @@ from tsp3d.io.frame import MAX_EXTENT_M, UNITS, Frame, check_unit, check_up, lev
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)  # itself alone: arrays have no one answer
 class Scan:
     """A coloured point cloud in metres, z up, floor near z = 0, centred in x and y.
 
@@ -40,11 +40,13 @@ class Scan:
         xyz = _as_points(self.xyz, self.source)
         if len(xyz) == 0 or not np.isfinite(xyz).all():
             raise ScanError(f"{self.source}: a scan with a ready frame needs at least one point, all finite")
-        self.xyz = np.ascontiguousarray(xyz, dtype=np.float32)
+        self.xyz = np.array(xyz, dtype=np.float32, order="C")  # a copy: the caller may fill the array anew
         if self.rgb is not None:
             if np.shape(self.rgb) != xyz.shape:
-                raise ScanError(f"{self.source}: {len(xyz)} points but colours of shape {np.shape(self.rgb)}")
-            self.rgb = to_rgb8(np.asarray(self.rgb), self.source)
+                raise ScanError(
+                    f"{self.source}: {len(xyz)} points but colours of shape {np.shape(self.rgb)}; make them (N, 3)"
+                )
+            self.rgb = to_rgb8(np.array(self.rgb, order="C"), self.source)
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -73,7 +75,8 @@ class Scan:
             ScanError: wrong shapes, no finite point, or extents beyond any building.
         """
         points = _as_points(xyz, source)
-        collector = Collector(source, max_points or max(len(points), 1), voxel=0.004 / UNITS[check_unit(unit)])
+        most = max(len(points), 1) if max_points is None else max_points
+        collector = Collector(source, most, voxel=0.004 / UNITS[check_unit(unit)])
         collector.add(Chunk(points, None if rgb is None else np.asarray(rgb)))
         cloud = collector.finish()
         return prepare(cloud.xyz, cloud.rgb, up, unit, source)
