@@ -254,7 +254,7 @@ def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
         grounder.ground_many([], "")
     for options, told in (({"up": "w"}, "up axis 'w'"), ({"unit": "km"}, "unit 'km'")):
         with pytest.raises(tsp3d.UserError, match=told):
-            grounder.ground_many([], "all", **options)
+            grounder.ground_many([], "all", **options)  # type: ignore[arg-type]
     for none in (None, grounder.encode(tsp3d.Scan(*points()))):
         with pytest.raises(tsp3d.UserError, match="a scan must be a"):
             grounder.ground_many(none, "all")  # type: ignore[arg-type]
