@@ -270,6 +270,45 @@ def test_stream_goes_on_after_a_broken_scan(grounder: tsp3d.Grounder, tmp_path):
         grounder.ground_many(points()[0], "all")  # type: ignore[arg-type]
     with pytest.raises(tsp3d.UserError, match="say what to find"):
         grounder.ground_many([], "")
+    for options, told in (({"up": "w"}, "up axis 'w'"), ({"unit": "km"}, "unit 'km'")):
+        with pytest.raises(tsp3d.UserError, match=told):
+            grounder.ground_many([], "all", **options)  # type: ignore[arg-type]
+    for none in (None, grounder.encode(tsp3d.Scan(*points()))):
+        with pytest.raises(tsp3d.UserError, match="a scan must be a"):
+            grounder.ground_many(none, "all")  # type: ignore[arg-type]
+
+
+def test_scans_and_answers_are_keys_and_compare(grounder: tsp3d.Grounder):
+    scans = [tsp3d.Scan(*points()) for _ in range(2)]
+    scenes = [grounder.encode(scan) for scan in scans]
+    answers = [grounder.ground(scene, "red") for scene in scenes]
+    for one, two in (scans, scenes, answers):
+        assert one == one and one != two and len({one, two}) == 2
+    assert answers[0].frame == answers[1].frame
+
+
+def test_what_is_no_network_device_or_tile_is_told():
+    for arguments, told in (
+        ({"network": "tsp3d-tiny"}, r"Grounder.from_pretrained\('tsp3d-tiny'\)"),
+        ({"network": BoundsNetwork(), "device": "gpu"}, "use auto, cpu or cuda"),
+        ({"network": BoundsNetwork(), "device": None}, "use auto, cpu or cuda"),
+        ({"network": BoundsNetwork(), "tile": 5.0}, "tile must be 6 m or more"),
+    ):
+        with pytest.raises(tsp3d.UserError, match=told):
+            tsp3d.Grounder(**arguments)  # type: ignore[arg-type]
+    assert tsp3d.Grounder(BoundsNetwork(), device="auto").device.type in ("cpu", "cuda")
+
+
+def test_weights_are_the_same_whatever_mode_they_are_loaded_in():
+    with torch.inference_mode():
+        network = tsp3d.Grounder.from_pretrained(device="cpu").network
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = tsp3d.Grounder.from_pretrained(device="cpu").network
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for (name, one), two in zip(network.named_parameters(), other.parameters(), strict=True):  # type: ignore[attr-defined]
+        assert not one.is_inference() and two.dtype == torch.float32 and torch.equal(one, two), name
 
 
 def test_a_scan_too_large_for_the_memory_does_not_stop_the_others(grounder: tsp3d.Grounder, monkeypatch):

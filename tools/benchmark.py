@@ -36,9 +36,9 @@ class Engine(Common):
     """Sizes of the generated room scans, at 2 cm."""
     channels: tuple[int, ...] = (16, 32, 64, 128, 256)
     """Widths of the single layers."""
-    backbone: tuple[int, ...] = engine.CHANNELS
+    backbone: tuple[int, ...] = engine.CHANNELS  # Widths of the backbone's stages.
     blocks: tuple[int, ...] = ()
-    """Widths of the backbone's stages, and residual blocks of each (two by default)."""
+    """Residual blocks of each stage of the backbone; two unless given."""
     precision: str = "float32"
     """float32, tf32 (with TSP3D_TF32=1 in the environment), float16 or bfloat16."""
     backward: bool = False
@@ -51,9 +51,9 @@ class Model(Common):
 
     model: str = "tsp3d-tiny"
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
-    points: int = 50_000
-    rooms: int = 4
-    precision: str = "float32"  # on a CPU also int8, or bfloat16 where it multiplies that
+    points: int = 50_000  # Of each scan.
+    rooms: int = 4  # Generated ones, scanned in turn.
+    precision: str = "float32"  # On a CPU also int8, or bfloat16 where it multiplies that.
 
 
 @dataclass(kw_only=True)
@@ -61,8 +61,8 @@ class Scale(Common):
     """Time and peak memory of the backbone by the number of voxels, with the fitted exponents."""
 
     rounds: int = 3
-    voxels: tuple[int, ...] = scale.SIZES
-    backbone: tuple[int, ...] = engine.CHANNELS
+    voxels: tuple[int, ...] = scale.SIZES  # Sizes of the generated room scans, at 2 cm.
+    backbone: tuple[int, ...] = engine.CHANNELS  # Widths of the backbone's stages.
 
 
 def main(options: Engine | Model | Scale) -> int:

@@ -15,10 +15,11 @@ import torch
 
 from tsp3d.io import Scan, UserError, load_scan
 from tsp3d.io.errors import printable
+from tsp3d.io.frame import check_unit, check_up
 from tsp3d.pretrained import load_network, pick_device
 from tsp3d.request import Options, check_share, check_top_k, clean_text, sentences_of, warn_unless_english
 from tsp3d.results import Box, Grounding, scan_to_json
-from tsp3d.tiling import TILE_M, TiledNetwork
+from tsp3d.tiling import OVERLAP_M, TILE_M, TiledNetwork
 
 
 class Network(Protocol):
@@ -33,7 +34,7 @@ class Network(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """A scan with its features, ready for any number of sentences."""
 
@@ -44,7 +45,7 @@ class Scene:
     """How long they took."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScanResult:
     """All that came of one scan of many: answers, or the error that the user should see."""
 
@@ -65,9 +66,18 @@ class Grounder:
     def __init__(
         self, network: Network, name: str = "custom", device: str | torch.device = "cpu", tile: float = TILE_M
     ) -> None:
-        """``network`` is moved to ``device`` and put in evaluation mode if it is a torch module. Scans wider than 1.5
-        times ``tile`` metres are cut into tiles (:mod:`tsp3d.tiling`); infinity keeps all whole."""
-        self.device = torch.device(device)
+        """``network`` is moved to ``device`` (as :meth:`from_pretrained` has it) and put in evaluation mode if it is a
+        torch module. Scans wider than 1.5 times ``tile`` metres (6 or more) are cut into tiles (:mod:`tsp3d.tiling`);
+        infinity keeps all whole.
+
+        Raises:
+            UserError: a name in the place of a network, no such device, or too small tiles.
+        """
+        if isinstance(network, str | os.PathLike):
+            raise UserError(f"a Grounder takes a network; use Grounder.from_pretrained({os.fspath(network)!r})")
+        if not tile >= 2 * OVERLAP_M:
+            raise UserError(f"tile must be {2 * OVERLAP_M:g} m or more (neighbours share {OVERLAP_M:g}), got {tile}")
+        self.device = pick_device(device)
         if isinstance(network, torch.nn.Module):
             network = network.to(self.device).eval()  # type: ignore[assignment]
         self.network = network
@@ -77,7 +87,10 @@ class Grounder:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | os.PathLike[str] = "tsp3d-tiny", device: str = "auto", precision: str = "float32"
+        cls,
+        name: str | os.PathLike[str] = "tsp3d-tiny",
+        device: str | torch.device = "auto",
+        precision: str = "float32",
     ) -> Grounder:
         """Load weights by the name of a bundled model, a folder, or a Hugging Face hub id (``user/model``).
 
@@ -206,8 +219,10 @@ class Grounder:
         others. Wrong texts or options raise UserError before the first scan is read.
         """
         options = Options(top_k, min_score, min_presence, several)
-        if isinstance(scans, np.ndarray):
-            scans = _as_scan(scans)  # refused, as its rows are no scans
+        check_unit(unit)
+        check_up("z" if up is None else up)
+        if isinstance(scans, np.ndarray) or not isinstance(scans, Iterable | str | os.PathLike):
+            scans = _as_scan(scans)  # refused but for a Scan: the rows of an array are no scans
         scans = [scans] if isinstance(scans, Scan | str | os.PathLike) else scans  # a path is no list of letters
         return self._stream(scans, self._check(texts, options), options, up, unit, align)
 

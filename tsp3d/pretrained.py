@@ -50,13 +50,13 @@ def find_weights(name: str) -> Path:
     raise UserError(f"{name!r}: no such model; {choices}")
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str | torch.device) -> torch.device:
     """The torch device for "auto", "cpu", "cuda", "cuda:1" … Raises UserError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"unknown device {name!r}: use auto, cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"unknown device {name!r}: use auto, cpu or cuda")

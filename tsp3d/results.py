@@ -61,7 +61,7 @@ class Box:
         return entry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grounding:
     """The answer to one sentence about one scan."""
 

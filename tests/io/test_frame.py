@@ -35,6 +35,39 @@ def test_boxes_return_to_the_points_they_hold(up: str, unit: str, seed: int):
     np.testing.assert_allclose(frame.to_input(metres), points, rtol=0, atol=1e-9 / UNITS[unit])
 
 
+def test_frames_are_equal_by_value():
+    one, two = Frame.make("cm", "y", np.array([1.0, 2, 3])), Frame.make("cm", "y", np.array([1.0, 2, 3]))
+    assert one == two and len({one, two}) == 1
+    assert one != Frame.make("cm", "y", np.array([1.0, 2, 4])) and one != "cm"
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((4, 4)), Frame.make(shift=np.array([1.0, 2, 3])).transform.T])
+def test_a_transform_without_a_way_back_is_refused(matrix):
+    with pytest.raises(UserError, match="the last row 0 0 0 1"):
+        Frame(transform=matrix)
+
+
+def test_a_scan_with_a_ready_frame_keeps_its_own_copy(room):
+    xyz, rgb = room[0].astype(np.float32), room[1].copy()
+    scan = Scan(xyz[::-1], rgb[::-1], frame=Frame())
+    assert scan.rgb is not None and scan.rgb.flags.c_contiguous and scan.xyz.flags.c_contiguous
+    scan = Scan(xyz, rgb, frame=Frame())
+    before = scan.xyz.copy()
+    xyz[:], rgb[:] = 0, 0
+    assert (scan.xyz == before).all() and scan.rgb is not None and scan.rgb.any()
+
+
+def test_no_points_at_most_is_refused(room):
+    with pytest.raises(ScanError, match="max_points must be at least 1, got 0"):
+        Scan.from_arrays(room[0], max_points=0)
+
+
+@pytest.mark.parametrize("frame", [None, Frame()])
+def test_colours_of_another_shape_are_told_the_right_one(room, frame):
+    with pytest.raises(ScanError, match=r"colours of shape \(\d+, 4\); make them \(N, 3\)"):
+        Scan(room[0], np.pad(room[1], ((0, 0), (0, 1))), frame=frame)
+
+
 def test_unknown_unit_and_axis_name_the_choices():
     with pytest.raises(UserError, match="'inch'.*m, cm, mm"):
         Frame.make(unit="inch")

@@ -66,3 +66,12 @@ def test_wrong_shapes_are_named():
         sparse.box_iou_3d(torch.zeros(2, 5), torch.zeros(2, 6))
     with pytest.raises(ValueError, match="scores must be"):
         sparse.nms_3d(torch.zeros(2, 6), torch.zeros(3), 0.5)
+
+
+@pytest.mark.parametrize("columns", [6, 7])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_box_that_is_no_number_overlaps_nothing(columns, bad):
+    boxes = torch.tensor([[0.0, 0, 0, 2, 3, 4, 0], [0, 0, 0, 2, 3, 4, 0]])[:, :columns]
+    boxes[0, :6] = bad
+    assert sparse.box_iou_3d(boxes, boxes).tolist() == [[0, 0], [0, 1]]
+    assert sparse.nms_3d(boxes, torch.tensor([0.9, 0.5]), 0.25).tolist() == [0, 1]

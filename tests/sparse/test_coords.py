@@ -138,6 +138,9 @@ def test_interpolation_over_voxels_far_from_the_origin(make_coords):
 def test_a_tensor_that_is_on_the_device_keeps_its_maps(make_coords, device):
     x = SparseTensor(torch.zeros(len(make_coords(9, 2)), 1), make_coords(9, 2))
     assert x.to(device).coordinate_set is x.coordinate_set and x.to("meta").coords.is_meta
+    double = x.to(torch.float64)
+    assert double.dtype == torch.float64 and double.coordinate_set is x.coordinate_set
+    assert x.to(device, torch.float16).dtype == torch.float16
 
 
 @pytest.mark.parametrize("count", [50, 0])

@@ -149,3 +149,15 @@ def test_layers_refuse_sizes_and_strides_that_are_none():
         nn.Conv3d(4, 4, dilation=0)
     with pytest.raises(ValueError, match="stride must be"):
         nn.MaxPool3d(2, 0)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_features_that_are_no_fractions_are_refused(x, size):
+    with pytest.raises(ValueError, match=r"floating-point features, got torch.int32"):
+        nn.Conv3d(4, 2, size)(x.replace(x.feats.int()))
+
+
+@pytest.mark.parametrize("size", [0, (3, 3), (3, 0, 3)])
+def test_kernel_sizes_that_are_none_are_refused(size):
+    with pytest.raises(ValueError, match="kernel_size must be positive, one number or three"):
+        nn.Conv3d(4, 2, size)

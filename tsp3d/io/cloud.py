@@ -59,7 +59,7 @@ class Collector:
             raise ScanError(f"{self.source}: points must be numbers of shape (N, 3), got {xyz.dtype} {xyz.shape}")
         rgb = chunk.rgb
         if rgb is not None and np.asarray(rgb).shape != xyz.shape:
-            raise ScanError(f"{self.source}: {len(xyz)} points but colours of shape {np.asarray(rgb).shape}")
+            raise ScanError(f"{self.source}: {len(xyz)} points but colours of shape {np.shape(rgb)}; make them (N, 3)")
         if self._has_rgb is None:
             self._has_rgb = rgb is not None
         self._has_rgb = self._has_rgb and rgb is not None  # one part without colour: the whole has none
@@ -137,7 +137,8 @@ def first_per_voxel(xyz: np.ndarray, voxel: float, origin: np.ndarray) -> np.nda
 def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
     """Colours (N, 3) in 0…1, 0…255 or 0…65535 → uint8; None (with a log line) where they say nothing.
 
-    Fractions may go a little beyond 1, as interpolation and filters make them; a scan whose 0…255 end at 2 is black.
+    Colours may go beyond 1 or 255, up to twice that, as interpolation and filters make them; a scan whose 0…255 end at
+    2, or whose 0…65535 end at 510, is black.
     """
     rgb = np.asarray(rgb)
     if rgb.dtype.kind == "b" or rgb.dtype.kind not in "fiu":
@@ -150,7 +151,7 @@ def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
             log.warning("%s: colours begin at %.3g; give 0…1 or 0…255, negative ones count as 0", source, low)
         if top <= 2.0 and rgb.dtype.kind == "f":
             values = values * 255.0
-        elif top > 255.0:
+        elif top > 510.0:
             values = values * (255.0 / 65535.0)
         rgb = np.clip(np.round(values), 0, 255).astype(np.uint8)
     if len(rgb) > 1 and (rgb == rgb[0]).all():

@@ -50,7 +50,22 @@ class Frame:
         matrix = np.asarray(self.transform, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise UserError(f"Frame.transform must be a finite 4×4 matrix, got shape {matrix.shape}")
+        if matrix[3].tolist() != [0, 0, 0, 1] or np.linalg.det(matrix[:3, :3]) == 0:
+            raise UserError(
+                "Frame.transform must have an inverse, the last row 0 0 0 1 and the shift in the last column, "
+                f"got {matrix.tolist()}"
+            )
         object.__setattr__(self, "transform", matrix)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether unit, up axis and transform are the same."""
+        if not isinstance(other, Frame):
+            return NotImplemented
+        same = (self.unit, self.up) == (other.unit, other.up)
+        return same and np.array_equal(self.transform, other.transform)
+
+    def __hash__(self) -> int:
+        return hash((self.unit, self.up))
 
     @classmethod
     def make(

@@ -20,7 +20,7 @@ from tsp3d.io.open3d import read_open3d
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)  # itself alone: arrays have no one answer
 class Scan:
     """A coloured point cloud in metres, z up, floor near z = 0, centred in x and y.
 
@@ -46,11 +46,13 @@ class Scan:
         xyz = _as_points(self.xyz, self.source)
         if len(xyz) == 0 or not np.isfinite(xyz).all():
             raise ScanError(f"{self.source}: a scan with a ready frame needs at least one point, all finite")
-        self.xyz = np.ascontiguousarray(xyz, dtype=np.float32)
+        self.xyz = np.array(xyz, dtype=np.float32, order="C")  # a copy: the caller may fill the array anew
         if self.rgb is not None:
             if np.shape(self.rgb) != xyz.shape:
-                raise ScanError(f"{self.source}: {len(xyz)} points but colours of shape {np.shape(self.rgb)}")
-            self.rgb = to_rgb8(np.asarray(self.rgb), self.source)
+                raise ScanError(
+                    f"{self.source}: {len(xyz)} points but colours of shape {np.shape(self.rgb)}; make them (N, 3)"
+                )
+            self.rgb = to_rgb8(np.array(self.rgb, order="C"), self.source)
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -80,8 +82,9 @@ class Scan:
             ScanError: wrong shapes, no finite point, or extents beyond any building.
         """
         points = _as_points(xyz, source)
+        most = max(len(points), 1) if max_points is None else max_points
         chunk = Chunk(points, None if rgb is None else np.asarray(rgb))
-        return _collected([chunk], up, unit, source, max_points or max(len(points), 1), align)
+        return _collected([chunk], up, unit, source, most, align)
 
     @classmethod
     def from_open3d(

@@ -354,8 +354,9 @@ class GroundingNet(nn.Module):
         write_text(folder / "config.json", json.dumps(self.config.to_dict(), indent=2))
 
     @classmethod
+    @torch.inference_mode(False)  # what is made in it neither learns nor counts its changes, and is not packed once
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> GroundingNet:
-        """Reads what :meth:`save_pretrained` wrote, in evaluation mode."""
+        """Reads what :meth:`save_pretrained` wrote, as float32 and in evaluation mode."""
         folder = Path(folder)
         config = load_model_config(folder / "config.json")
         config.auxiliary.enabled = False
@@ -375,4 +376,4 @@ class GroundingNet(nn.Module):
             raise ValueError(
                 f"{weights} does not fit {folder / 'config.json'}: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
-        return net.to(device).eval()
+        return net.to(device, torch.float32).eval()

@@ -144,13 +144,15 @@ def replicate(x: SparseTensor, times: int | Tensor) -> SparseTensor:
 def _check_boxes(name: str, boxes: Tensor) -> Tensor:
     if boxes.ndim != 2 or boxes.shape[1] not in (6, 7):
         raise ValueError(f"{name} must be (M, 6) or (M, 7) x, y, z, dx, dy, dz[, yaw], got {tuple(boxes.shape)}")
-    return summable(boxes.detach()).contiguous()
+    boxes = summable(boxes.detach())
+    # As nothing: comparisons with NaN would let such a box overlap all others.
+    return boxes.where(boxes.isfinite().all(1, keepdim=True), 0.0).contiguous()
 
 
 def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
     """(M, N) intersection over union of boxes (x, y, z, dx, dy, dz[, yaw]), exact also for turned boxes.
 
-    a: (M, 6 or 7), b: (N, 6 or 7). Not differentiable.
+    a: (M, 6 or 7), b: (N, 6 or 7). Boxes of no volume, or with NaN or infinity, overlap nothing. Not differentiable.
     """
     return ops.box_iou_3d(_check_boxes("a", a), _check_boxes("b", b))
 

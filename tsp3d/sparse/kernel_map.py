@@ -15,10 +15,10 @@ from tsp3d.sparse import ops
 
 def triple(size: int | tuple[int, int, int]) -> tuple[int, int, int]:
     """(x, y, z) of a size that may be given as one number. Raises ValueError unless these are three positive ones."""
-    x, y, z = sizes = [size] * 3 if isinstance(size, int) else [int(length) for length in size]
-    if min(sizes) < 1:
-        raise ValueError(f"kernel_size must be positive, got {size}")
-    return x, y, z
+    sizes = [size] * 3 if isinstance(size, int) else [int(length) for length in size]
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError(f"kernel_size must be positive, one number or three, got {size}")
+    return sizes[0], sizes[1], sizes[2]
 
 
 def check_step(name: str, step: int) -> int:

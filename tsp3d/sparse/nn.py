@@ -92,9 +92,11 @@ class Convolution(nn.Module):
         return same and native(feats) and not others and countable(parts)
 
     def check(self, x: SparseTensor) -> None:
-        """ValueError where x has another number of channels."""
+        """ValueError where x has another number of channels, or integers: the weight would be rounded to such."""
         if x.num_channels != self.cin:
             raise ValueError(f"{type(self).__name__} takes {self.cin} channels, got {x.num_channels}")
+        if not x.dtype.is_floating_point:
+            raise ValueError(f"{type(self).__name__} takes floating-point features, got {x.dtype}: x.to(torch.float32)")
 
     def extra_repr(self) -> str:
         return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -116,9 +118,10 @@ class SparseTensor:
         rows = mask.nonzero().squeeze(1)
         return SparseTensor.over(self.feats.index_select(0, rows), self.coordinate_set.pruned(mask, rows))
 
-    def to(self, device: torch.device | str) -> SparseTensor:
-        """The same tensor on another device."""
-        return SparseTensor.over(self.feats.to(device), self.coordinate_set.to(device))
+    def to(self, *args: Any, **kwargs: Any) -> SparseTensor:
+        """On another device, or with features of another dtype; arguments as ``Tensor.to`` takes them."""
+        feats = self.feats.to(*args, **kwargs)
+        return SparseTensor.over(feats, self.coordinate_set.to(feats.device))
 
     def __add__(self, other: SparseTensor) -> SparseTensor:
         """Sum over the same voxels; ``tsp3d.sparse.union`` adds tensors over different ones."""
