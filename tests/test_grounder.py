@@ -336,7 +336,7 @@ def test_the_bundled_weights_find_what_the_demo_asks_for():
     for entry, result in zip(asked, found, strict=True):
         box, true = result.boxes[0], np.array(entry["box"])
         assert paired_iou(np.array([*box.center, *box.size]) / 1000, true) > 0.4, entry["text"]
-        inside = (np.abs(xyz - true[:3]) <= true[3:] / 2 + 0.01).all(axis=1)
+        inside = np.all(np.abs(xyz - true[:3]) <= true[3:] / 2 + 0.01, axis=1)
         assert inside[result.mask].mean() > 0.7 and len(result.mask) > 0.5 * inside.sum()
     assert piano.reason.startswith("nothing fits")
 

@@ -141,7 +141,7 @@ def test_the_tile_that_holds_the_object_counts_for_more_than_a_better_score():
     class Judges(RaisedPoints):
         def ground(self, xyz, texts, top_k=1):
             (answer,) = super().ground(xyz, texts, top_k)
-            answer.presence = {0.0: 0.1, 2.5: 0.2, 1.0: 0.9}[round(float(xyz[:, 2].max()), 3)]
+            answer.presence = {0.0: 0.1, 2.5: 0.2, 1.0: 0.9}[round(float(xyz[:, 2].max()), 3)]  # type: ignore[attr-defined]
             return [answer]
 
     network = TiledNetwork(Judges())

@@ -100,7 +100,7 @@ class Frame:
     @property
     def _scale(self) -> float:
         """Metres per unit."""
-        return float(np.cbrt(np.linalg.det(self.transform[:3, :3])))
+        return float(np.cbrt(abs(np.linalg.det(self.transform[:3, :3]))))
 
     @property
     def _turn(self) -> np.ndarray:
