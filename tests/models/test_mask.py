@@ -85,7 +85,7 @@ def test_weights_without_a_mask_head_give_none(tmp_path: Path) -> None:
     net = GroundingNet.from_pretrained(tmp_path / "plain")
     encoded = net.encode(*scene_points(room(), 0))
     assert net.masks(encoded, net.ground(encoded, ["the red chair"])[0]) is None
-    with pytest.raises(RuntimeError, match=r"mask\.enabled"):
+    with pytest.raises(ValueError, match=r"mask\.enabled"):
         net.answer_losses(room())
     build(mask={"enabled": True}).save_pretrained(tmp_path / "mask")
     assert GroundingNet.from_pretrained(tmp_path / "mask").mask is not None
