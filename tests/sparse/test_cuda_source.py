@@ -58,7 +58,7 @@ def emulated(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("order", ["forward", "reverse"])
 def test_kernels_run_on_the_cpu(emulated, order):
     """The operators' tests, with CUDA's kernels in the place of the CPU's; ``order`` is that of threads in a block."""
-    names = ("test_ops", "test_planned", "test_boxes", "test_conv", "test_coords", "test_nn")
+    names = ("test_ops", "test_limits", "test_planned", "test_boxes", "test_conv", "test_coords", "test_nn")
     files = [str(ROOT / "tests" / "sparse" / f"{name}.py") for name in names]
     program = (
         "import sys, torch; torch.ops.load_library(sys.argv[1]); import pytest\n"
