@@ -57,7 +57,7 @@ class Options:
 def main(options: Options) -> int:
     """Run, and return the exit code: 0, or 1 if anything could not be done (said in one line on standard error)."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    failed, entries = 0, []
+    failed, entries, console = 0, [], Console(stderr=options.json == "-", soft_wrap=True)
     try:
         if not options.text:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
@@ -82,7 +82,7 @@ def main(options: Options) -> int:
                     failed += 1
                     print(f"error: {problem}", file=sys.stderr)
                 if not result.error:
-                    print_table(result, Console(stderr=options.json == "-", soft_wrap=True), files)
+                    print_table(result, console, files)
         finally:  # whatever stops the rest, what was found is kept
             if options.json and entries:
                 write_json(options.json, document(entries, single=Path(options.scan).is_file()))

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tsp3d.io.arrays import read_npy, read_npz
-from tsp3d.io.cloud import MAX_POINTS, Chunk, Collector, explain
+from tsp3d.io.cloud import MAX_POINTS, Chunk, explain
 from tsp3d.io.errors import ScanError, printable
-from tsp3d.io.frame import UNITS, check_unit, check_up
+from tsp3d.io.frame import check_unit, check_up
 from tsp3d.io.laser import read_e57, read_las
 from tsp3d.io.mesh import read_mesh
 from tsp3d.io.pcd import read_pcd
 from tsp3d.io.ply import read_ply
-from tsp3d.io.scan import Scan, prepare
+from tsp3d.io.scan import Scan, gather, prepare
 from tsp3d.io.text import read_text
 
 OUTPUT_MARK = ".tsp3d."
@@ -63,11 +63,8 @@ def load_scan(
     if suffix not in READERS:
         raise ScanError(f"{source}: unknown format {suffix or '(no extension)'}; convert it to one of {_known()}")
     kind, reader = READERS[suffix]
-    collector = Collector(source, max_points, voxel=0.004 / UNITS[unit])
     try:
-        for chunk in reader(path):
-            collector.add(chunk)
-        cloud = collector.finish()
+        cloud = gather(reader(path), unit, source, max_points)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # parsers raise anything, from struct.error to Rust's PanicException

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tsp3d.io.align import alignment
-from tsp3d.io.cloud import MAX_POINTS, Chunk, Collector, to_rgb8
+from tsp3d.io.cloud import MAX_POINTS, Chunk, Cloud, Collector, to_rgb8
 from tsp3d.io.depth import unproject
 from tsp3d.io.errors import ScanError
 from tsp3d.io.frame import MAX_EXTENT_M, UNITS, Frame, check_unit, check_up, leveling_shift, plausibility_warning
@@ -131,11 +131,16 @@ class Scan:
 
 
 def _collected(chunks: Iterable[Chunk], up: str, unit: str, source: str, max_points: int, align: bool) -> Scan:
+    cloud = gather(chunks, unit, source, max_points)
+    return prepare(cloud.xyz, cloud.rgb, up, unit, source, align)
+
+
+def gather(chunks: Iterable[Chunk], unit: str, source: str, max_points: int) -> Cloud:
+    """All points of some chunks in ``unit``, more than ``max_points`` thinned. Raises ScanError if none are left."""
     collector = Collector(source, max_points, voxel=0.004 / UNITS[check_unit(unit)])
     for chunk in chunks:
         collector.add(chunk)
-    cloud = collector.finish()
-    return prepare(cloud.xyz, cloud.rgb, up, unit, source, align)
+    return collector.finish()
 
 
 def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source: str, align: bool) -> Scan:

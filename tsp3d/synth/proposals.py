@@ -22,11 +22,6 @@ window is "window".
 """
 
 _WINDOW = frozenset({"window"})
-_LIMITED = {
-    name
-    for name, choices in NOUNS_OF_CLASS.items()
-    if any(NOUNS[word].support or NOUNS[word].measure for word, _ in choices)
-}
 _SUPERLATIVES = ("largest", "smallest", "tallest", "shortest", "widest", "highest", "lowest")
 
 
@@ -73,8 +68,7 @@ class Proposer:
         choices = NOUNS_OF_CLASS[o.name]
         if len(choices) == 1:
             return choices[0][0]
-        if o.name in _LIMITED:
-            choices = [(w, p) for w, p in choices if NOUNS[w].suits(o)]
+        choices = [(w, p) for w, p in choices if NOUNS[w].suits(o)]
         draw = self.rng.random() * sum(p for _, p in choices)
         for word, weight in choices:
             draw -= weight

@@ -90,8 +90,8 @@ def scene_points(scan: Scan, boxes: np.ndarray, mask: np.ndarray | None = None) 
     return xyz[keep], colours[keep]
 
 
-def tinted(colours: np.ndarray, which: np.ndarray, color: tuple[int, int, int], share: float) -> np.ndarray:
-    """Colours (N, 3) uint8 with a ``share`` of ``color`` in those at ``which`` (indices or mask)."""
+def tinted(colours: np.ndarray, which: np.ndarray | slice, color: tuple[int, int, int], share: float) -> np.ndarray:
+    """Colours (N, 3) uint8 with a ``share`` of ``color`` in those at ``which`` (indices, mask or slice)."""
     colours = colours.copy()
     colours[which] = ((1 - share) * colours[which] + share * np.array(color)).astype(np.uint8)
     return colours

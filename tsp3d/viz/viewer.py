@@ -14,15 +14,15 @@ import numpy as np
 from tsp3d.io import Scan, UserError
 from tsp3d.io.write import write_text
 from tsp3d.results import Grounding, lengths, turned
+from tsp3d.viz.ply import BEST, OTHERS
 from tsp3d.viz.png import extents, height_colours, scene_points, tinted
 from tsp3d.viz.render import BOX_EDGES, box_corners, point_radius
 
 if TYPE_CHECKING:
     from tsp3d.grounder import Grounder
 
-COLORS = ((232, 17, 45), (37, 99, 235), (22, 163, 74), (147, 51, 234), (13, 148, 136), (219, 39, 119))
+COLORS = (BEST, (37, 99, 235), (22, 163, 74), (147, 51, 234), (13, 148, 136), (219, 39, 119))
 """Of the sentences' best boxes, in turn."""
-OTHERS = (245, 158, 11)
 MASK_TINT = 0.4
 EDGE_M = 0.02
 
@@ -86,8 +86,7 @@ class Viewer:
             result = None
             try:
                 if text:
-                    top_k = {} if several else {"top_k": count}
-                    result = self.grounder.ground(self.scene, text, several=several, **top_k)
+                    result = self.grounder.ground(self.scene, text, top_k=None if several else count, several=several)
                 said = describe(result) if result else ""
             except UserError as error:
                 said = str(error)
@@ -140,6 +139,7 @@ def draw_answer(
     """Puts boxes, their scores and the points of their masks under ``place`` in a viser server's scene, instead of what
     was there. ``several``: all boxes are meant, none is a second guess. ``name``: the sentence stands on the first."""
     server.scene.remove_by_name(place)
+    colours = height_colours(scan.xyz) if scan.rgb is None else scan.rgb
     for rank, (box, corners) in enumerate(zip(grounding.boxes, map(box_corners, grounding.boxes_m), strict=True)):
         own = color if several or rank == 0 else OTHERS
         edges = corners[np.array(BOX_EDGES)]  # (12, 2, 3)
@@ -148,11 +148,8 @@ def draw_answer(
         top = corners.max(0) - [*(np.ptp(corners[:, :2], axis=0) / 2), 0]
         server.scene.add_label(f"{place}/score {rank + 1}", text, position=tuple(top), anchor="bottom-center")
         if grounding.masks:
-            points = scan.xyz[grounding.masks[rank]]
-            rgb = (
-                height_colours(scan.xyz)[grounding.masks[rank]] if scan.rgb is None else scan.rgb[grounding.masks[rank]]
-            )
-            rgb = tinted(rgb, np.ones(len(rgb), dtype=bool), own, MASK_TINT)
+            mask = grounding.masks[rank]
+            points, rgb = scan.xyz[mask], tinted(colours[mask], slice(None), own, MASK_TINT)
             server.scene.add_point_cloud(
                 f"{place}/points {rank + 1}", points, rgb, point_size=0.015, point_shape="rounded"
             )
