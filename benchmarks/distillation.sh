@@ -5,9 +5,10 @@
 # INIT: weights that all start from, their head left out; "" for none. LARGE: weights folder of a larger teacher; without it
 # "large-to-tiny" is left out. "lar" needs pip install tsp3d[views], and time for its views (configs/distill/lar.yaml).
 # "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
+# "lar-hint" is "lar" whose voxels foretell the encoder's features, too, by the weight HINT.
 # "pseudo-labels" has UNLABELLED further sentences of a room, and needs a share below 1.
 # By the environment: METHODS, CONTROLLED (those of them that get controls), SEEDS, SHARES, TEACHER (of "born-again"),
-# SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value).
+# SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value), EVALUATE (more options of tools/evaluate.py).
 set -euo pipefail
 data=$1 init=$2 out=$3 steps=${4:-400} large=${5:-}
 methods=${METHODS:-born-again born-again-ema head lar${large:+ large-to-tiny}}
@@ -23,6 +24,7 @@ one() {  # METHOD CONTROL SEED SHARE
         born-again) method=(--distill born-again) changes=("distill.teacher=${TEACHER:-tsp3d-tiny}") ;;
         large-to-tiny) method=(--distill large-to-tiny) changes=("distill.teacher=$large") ;;
         lar) method=(--distill lar) changes=(distill.keep=true) ;;  # for tools/evaluate.py --two-streams
+        lar-hint) method=(--distill lar) changes=(distill.feature_weight="${HINT:-2}") ;;
         coarse-to-fine*)
             method=(--distill coarse-to-fine)
             changes=("distill.proposer=${PROPOSER:-$init}" "distill.all_steps=$((steps / 2))")
@@ -37,7 +39,7 @@ one() {  # METHOD CONTROL SEED SHARE
         data.sentence_share="$4" optim.steps="$steps" optim.max_minutes=0 ${init:+"init_from=$init"} strict=false \
         "init_skip=[head.]" log.validate_every=0 ${TRAIN:-} "${changes[@]}" >> "$run.log" 2>&1 &&
         "$python" tools/evaluate.py --data "$data" --model "$run/export" --out "$run/report" \
-            --limit "${SCENES:-0}" --queries "${QUERIES:-16}" --timing 0 >> "$run.log" 2>&1 &&
+            --limit "${SCENES:-0}" --queries "${QUERIES:-16}" --timing 0 ${EVALUATE:-} >> "$run.log" 2>&1 &&
         rm -rf "$run/checkpoints" || { echo "failed: see $run.log" >&2; return 1; }
 }
 export -f one

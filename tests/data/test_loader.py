@@ -130,14 +130,22 @@ def test_some_scenes_have_only_sentences_that_allow_mirroring(scenes: PreparedSc
     assert all(allowed(1)) and sum(allowed(0)) < 5 and 8 < sum(allowed(0.5)) < 24
 
 
-def test_labels_of_objects_can_be_hidden(scenes: PreparedScenes) -> None:
-    config = DataConfig(object_labels=False, detection_probability=1.0, absent_probability=1.0)
-    hidden = TrainingSamples(scenes, config)[0, 0]
-    shown = TrainingSamples(scenes, replace(config, object_labels=True))[0, 0]
+def test_a_share_of_the_scenes_has_labels(scenes: PreparedScenes) -> None:
+    """Of five scenes two fifths are the first and the fourth; each step has one of them, and two of the others."""
+    config = DataConfig(
+        labelled_share=0.4, scenes_per_step=1, bare_scenes=2, detection_probability=1, points_per_scene=100, workers=0
+    )
+    samples = TrainingSamples(scenes, config)
+    assert samples.labelled == [True, False, False, True, False]
+    known, hidden = samples[0, 0], samples[0, 1]
+    assert (known.classes >= 0).all() and known.queries and len(hidden.boxes) > 0 and not hidden.queries
     assert (hidden.classes == -1).all() and (hidden.colors == -1).all() and not any(hidden.names())
-    assert len(hidden.boxes) == len(shown.boxes) > 0 and (shown.classes >= 0).all()
-    assert {query.meta["kind"] for query in hidden.queries} == {"sentence"}
-    assert "detection" in {query.meta["kind"] for query in shown.queries}
+    seen = [batch.scene_ids for batch in training_loader(samples, 0, 6)]
+    names = [[scenes.scene_ids.index(name) for name in step] for step in seen]
+    assert {step[0] for step in names} == {0, 3} and {i for step in names for i in step[1:]} == {1, 2, 4}
+    assert [batch.scene_ids for batch in training_loader(samples, 4, 6)] == seen[4:]
+    alone = training_loader(TrainingSamples(scenes, replace(config, bare_scenes=0)), 0, 3)
+    assert {name for batch in alone for name in batch.scene_ids} == {scenes.scene_ids[0], scenes.scene_ids[3]}
 
 
 @pytest.mark.parametrize("share, expected", [(1.0, 10), (0.5, 5), (0.1, 1), (0.001, 1)])
@@ -153,17 +161,17 @@ def test_a_share_of_the_sentences_is_always_the_same(scenes: PreparedScenes, sha
 
 
 def test_each_epoch_visits_each_scene_once_and_resumes_anywhere() -> None:
-    whole = list(StepSampler(7, 3, seed=5, start=0, stop=14))
+    whole = list(StepSampler(range(7), 3, seed=5, start=0, stop=14))
     flat = [pair for batch in whole for pair in batch]
     assert [epoch for epoch, _ in flat] == [i // 7 for i in range(42)]
     orders = [tuple(scene for epoch, scene in flat if epoch == e) for e in range(6)]
     assert all(sorted(order) == list(range(7)) for order in orders) and len(set(orders)) > 1
-    assert list(StepSampler(7, 3, seed=5, start=5, stop=14)) == whole[5:]
+    assert list(StepSampler(range(7), 3, seed=5, start=5, stop=14)) == whole[5:]
 
 
 def test_processes_share_out_the_same_order() -> None:
-    alone = [pair for batch in StepSampler(7, 4, seed=5, start=0, stop=6) for pair in batch]
-    ranks = [list(StepSampler(7, 2, seed=5, start=0, stop=6, rank=r, world=2)) for r in range(2)]
+    alone = [pair for batch in StepSampler(range(7), 4, seed=5, start=0, stop=6) for pair in batch]
+    ranks = [list(StepSampler(range(7), 2, seed=5, start=0, stop=6, rank=r, world=2)) for r in range(2)]
     shared = [pair for step in range(6) for rank in range(2) for pair in ranks[rank][step]]
     assert shared == alone
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tsp3d.data import GroundingBatch, PreparedScenes
 from tsp3d.distill import lar
-from tsp3d.distill.lar import Lar, alignment_loss, object_voxels
+from tsp3d.distill.lar import Lar, alignment_loss, feature_loss, object_voxels
 from tsp3d.distill.methods import build_method, load_distill_config
 from tsp3d.models.config import load_model_config
 from tsp3d.models.net import GroundingNet
@@ -96,6 +96,43 @@ def test_twins_are_no_negatives() -> None:
         assert loss.item() == 0
         loss.backward()
     assert same.grad is not None and bool((same.grad == 0).all())
+
+
+# ---- the hint
+
+
+def test_features_are_foretold_up_to_what_all_images_share() -> None:
+    """Over the objects (1, 0), (3, 0), (5, 6) the means are 3 and 2, the deviations 1.633 and 2.828."""
+    features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 6.0]])
+    told = torch.tensor([[-1.5**0.5, -(0.5**0.5)], [0.0, -1.0], [2 * 1.5**0.5, 2 * 2**0.5]])
+    assert feature_loss(told, features).item() == pytest.approx(0, abs=1e-6)
+    assert feature_loss(told, 7 * features + 5).item() == pytest.approx(0, abs=1e-6)
+    assert feature_loss(-told, features).item() == pytest.approx(2, abs=1e-6)
+    turned = torch.stack([told[0], told[1].flip(0), told[2]])  # the second is at a right angle to its own
+    assert feature_loss(turned, features).item() == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_a_single_object_has_no_features_to_foretell() -> None:
+    told = torch.ones(1, 3, requires_grad=True)
+    loss = feature_loss(told, torch.rand(1, 3))
+    loss.backward()
+    assert loss.item() == 0 and told.grad is not None and bool((told.grad == 0).all())
+
+
+def test_the_hint_is_there_on_demand(data: Path, batch: GroundingBatch, options: tuple[str, ...]) -> None:
+    net = student()
+    taught = method(net, data, *options, "feature_weight=3")
+    outputs = net.forward_training(batch)
+    said = taught.teach(batch, outputs)
+    losses = taught.losses(batch, outputs, said)
+    assert losses["feature"].item() > 0
+    losses["feature"].backward()
+    assert net.vision_backbone.conv1.kernel.grad is not None and taught.foretell is not None
+    once = method(net, data, *options, "feature_weight=1")
+    once.load_state_dict(taught.state_dict())
+    assert losses["feature"].item() == pytest.approx(3 * once.losses(batch, outputs, said)["feature"].item())
+    other = taught.losses(batch, outputs, taught.shuffle(said, batch))["feature"]
+    assert other.item() != pytest.approx(losses["feature"].item())
 
 
 # ---- objects in voxels

@@ -46,9 +46,10 @@ class DataConfig:
     (``pseudo-labels``)."""
     bare_scenes: int = 0
     """Further scenes of a step without sentences: their objects alone train the backbone, at a fifth of the cost."""
-    object_labels: bool = True
-    """False hides the classes and colours of the scenes' objects, and leaves their boxes: what they are must be learnt
-    from sentences."""
+    labelled_share: float = 1.0
+    """Share of the scenes that have labels, at least one: the same always, evenly spread. Of the others training knows
+    the objects' boxes, neither their classes and colours nor any sentence: they are what ``bare_scenes`` are drawn
+    from, and nothing else."""
     points_per_scene: int = 40_000
     """Random points kept of each scene; 0 keeps all."""
     mirror_probability: float = 0.3
@@ -80,6 +81,8 @@ class TrainingSamples(Dataset[SceneSample]):
         self.seed = seed
         self.sentences = sentences
         """False leaves out every text, for training on objects alone."""
+        self.labelled = _spread(len(scenes), config.labelled_share)
+        """(scenes,) whether a scene has labels."""
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -87,17 +90,17 @@ class TrainingSamples(Dataset[SceneSample]):
     def __getitem__(self, index: tuple[int, int]) -> SceneSample:
         epoch, scene = index
         sample = self.scenes[scene]
-        if not self.config.object_labels:
+        if not self.labelled[scene]:
             unknown = np.full(len(sample.boxes), -1, dtype=np.int64)
-            sample = sample.replace(classes=unknown, colors=unknown, labels=())
+            sample = sample.replace(classes=unknown, colors=unknown, labels=(), queries=())
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
-        sample = sample.replace(queries=self._choose(sample, rng) if self.sentences else ())
+        spoken = self.sentences and self.labelled[scene]
+        sample = sample.replace(queries=self._choose(sample, rng) if spoken else ())
         return augment(sample, self.config.augment, rng, self.config.points_per_scene)
 
     def _choose(self, sample: SceneSample, rng: np.random.Generator) -> tuple[Query, ...]:
         config = self.config
-        share = config.sentence_share
-        labelled = [not i or int(i * share) > int((i - 1) * share) for i in range(len(sample.queries))]
+        labelled = _spread(len(sample.queries), config.sentence_share)
         usable = [query for query, known in zip(sample.queries, labelled, strict=True) if known]
         mirror = rng.random() < config.mirror_probability
         if mirror:
@@ -119,14 +122,21 @@ class TrainingSamples(Dataset[SceneSample]):
         return tuple(queries)
 
 
+def _spread(count: int, share: float) -> list[bool]:
+    """Which of ``count`` things are among a share of them: the first, and others at even distances."""
+    return [not i or int(i * share) > int((i - 1) * share) for i in range(count)]
+
+
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, scene index) for steps ``start``, ``start + 1``, …; each epoch permutes the scenes anew.
 
     The scenes of all processes of one step are consecutive in the permutation.
     """
 
-    def __init__(self, scenes: int, per_step: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1):
-        if scenes < 1 or per_step < 1:
+    def __init__(
+        self, scenes: Sequence[int], per_step: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1
+    ) -> None:
+        if not len(scenes) or per_step < 1:
             raise ValueError(f"StepSampler needs at least one scene ({scenes}) and one scene per step ({per_step})")
         self.scenes, self.per_step, self.seed = scenes, per_step, seed
         self.start, self.stop, self.rank, self.world = start, stop, rank, world
@@ -140,11 +150,25 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
             first = (step * self.world + self.rank) * self.per_step
             batch = []
             for position in range(first, first + self.per_step):
-                epoch = position // self.scenes
+                epoch = position // len(self.scenes)
                 if epoch != order_epoch:
                     order_epoch, order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.scenes)
-                batch.append((epoch, int(order[position % self.scenes])))
+                batch.append((epoch, int(order[position % len(self.scenes)])))
             yield batch
+
+
+class JoinedSampler(Sampler[list[tuple[int, int]]]):
+    """Steps whose batches are those of several samplers, one after the other."""
+
+    def __init__(self, parts: Sequence[StepSampler]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return min(map(len, self.parts))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batches in zip(*self.parts, strict=True):
+            yield [pair for batch in batches for pair in batch]
 
 
 def training_loader(
@@ -152,8 +176,14 @@ def training_loader(
 ) -> DataLoader[GroundingBatch]:
     """Loader of the batches of steps ``start`` to ``stop`` (excluded) of process ``rank`` among ``world``."""
     config = samples.config
-    per_step = config.scenes_per_step + config.bare_scenes
-    sampler = StepSampler(len(samples), per_step, samples.seed, start, stop, rank, world)
+    known = [i for i, labelled in enumerate(samples.labelled) if labelled]
+    rest = [i for i, labelled in enumerate(samples.labelled) if not labelled]
+    parts = [(known, config.scenes_per_step), (rest, config.bare_scenes)]
+    if not rest:
+        parts = [(known, config.scenes_per_step + config.bare_scenes)]
+    sampler = JoinedSampler(
+        [StepSampler(pool, count, samples.seed, start, stop, rank, world) for pool, count in parts if count]
+    )
     workers = config.workers
     return DataLoader(  # type: ignore[return-value]  # collate makes batches of samples
         samples,

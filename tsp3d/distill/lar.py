@@ -60,6 +60,9 @@ class LarConfig(ViewConfig, DistillConfig):
     """Negatives of an object in the alignment."""
     align_weight: float = 2.0
     """Of the alignment of an object's two features."""
+    feature_weight: float = 0.0
+    """Of the encoder's own features, which each object's voxels foretell. The paper has no such loss: a hint as in
+    FitNets (Romero et al., ICLR 2015)."""
     ground_weight: float = 0.2
     """Of the 2D stream's grounding."""
     class_3d_weight: float = 0.2
@@ -101,6 +104,7 @@ class Lar(Method):
         words, classes = student.config.fusion.dim, len(CLASS_INDEX)
         self.stream = ViewStream(config, width, len(self.views.angles), words)
         self.solid = nn.Linear(len(config.levels) * words, config.dim)
+        self.foretell = nn.Linear(len(config.levels) * words, width) if config.feature_weight else None
         self.classify = nn.ModuleDict({name: nn.Linear(config.dim, classes) for name in ("class_2d", "class_3d")})
         if student.auxiliary is None:
             self.classify["class_text"] = nn.Linear(words, classes)
@@ -143,7 +147,8 @@ class Lar(Method):
         return Objects(taught.features[rows], taught.shown[rows])
 
     def losses(self, batch: GroundingBatch, outputs: TrainingOutputs, taught: Objects) -> dict[str, Tensor]:
-        """ "align", "ground", "class_3d", "class_2d" and, where the student has none, "class_text"."""
+        """ "align", "ground", "class_3d", "class_2d", where it has a weight "feature", and where the student has none
+        "class_text"."""
         config, device = self.config, batch.xyz.device
         classes, colors = (torch.cat(part).to(device) for part in (batch.classes, batch.colors))
         flat = self.stream.look(taught.features)  # (M, C)
@@ -157,6 +162,8 @@ class Lar(Method):
             "class_3d": _class_loss(self.classify["class_3d"](solid), torch.where(present, classes, -1)),
             "class_2d": _class_loss(self.classify["class_2d"](flat), torch.where(taught.shown, classes, -1)),
         }
+        if self.foretell is not None:
+            found["feature"] = feature_loss(self.foretell(feats[both]), taught.features[both].mean(1))
         if "class_text" in self.classify:
             scenes = zip(batch.text_scene.tolist(), batch.targets, strict=True)
             meant = [int(batch.classes[s][t[0]]) if len(t) == 1 else -1 for s, t in scenes]
@@ -231,6 +238,18 @@ def alignment_loss(one: Tensor, other: Tensor, twins: Tensor, margin: float = 0.
     negatives = rivals.topk(min(hardest, len(cosine)), dim=1).values
     cost = (margin - cosine.diagonal().repeat(2)[:, None] + negatives).clamp(min=0)
     return cost.sum() / negatives.isfinite().sum().clamp(min=1)
+
+
+def feature_loss(foretold: Tensor, features: Tensor) -> Tensor:
+    """How far features (M, D) are from those foretold: 1 - cosine, mean over the objects.
+
+    Each of the D is first brought to mean 0 and variance 1 over the objects, since most of an encoder's feature is the
+    same for every image. Zero for fewer than two objects.
+    """
+    if len(features) < 2:
+        return foretold.sum() * 0.0
+    spread, mean = torch.std_mean(features.float(), 0, correction=0)
+    return (1 - F.cosine_similarity(foretold.float(), (features - mean) / (spread + 1e-6))).mean()
 
 
 def _class_loss(logits: Tensor, classes: Tensor) -> Tensor:
