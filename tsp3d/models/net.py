@@ -25,7 +25,7 @@ from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
 from .decode import best_boxes, logit_of, several_boxes
-from .head import GroundingHead, HeadOutput
+from .head import Begun, GroundingHead, HeadOutput
 from .mask import MaskHead, MaskScene
 from .presence import PresenceHead
 from .supervision import TrainingOutputs, assign, completion_loss, head_losses, pruning_losses, targets_of
@@ -47,8 +47,8 @@ class EncodedScene:
     levels: list[SparseTensor]
     points: int
     voxels: int
-    begun: SparseTensor
-    """Level 2 as the head begins with it."""
+    begun: Begun
+    """What the head begins with."""
     mask: MaskScene | None = None
     """What a mask head needs beside."""
 
