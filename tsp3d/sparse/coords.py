@@ -12,7 +12,7 @@ from tsp3d.sparse import ops
 from tsp3d.sparse.kernel_map import KernelMap, lasting, new_rows
 
 # Filtering walks all pairs of the old map, building walks the new rows; below this share of kept rows building is less.
-FILTER_SHARE = 1 / 8
+FILTER_SHARE = 3 / 8
 
 MapKey = tuple[str, tuple[int, int, int], int, int]  # kind, kernel size, stride, dilation
 

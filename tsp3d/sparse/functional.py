@@ -154,7 +154,8 @@ def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
 
     a: (M, 6 or 7), b: (N, 6 or 7). Boxes of no volume, or with NaN or infinity, overlap nothing. Not differentiable.
     """
-    return ops.box_iou_3d(_check_boxes("a", a), _check_boxes("b", b))
+    checked = _check_boxes("a", a)
+    return ops.box_iou_3d(checked, checked if b is a else _check_boxes("b", b))
 
 
 def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

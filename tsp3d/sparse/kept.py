@@ -30,7 +30,10 @@ def native(x: Tensor) -> bool:
 
 def countable(weights: Sequence[Tensor]) -> bool:
     """Whether the weights count their changes; those made in inference mode do not."""
-    return not any(weight.is_inference() for weight in weights)
+    for weight in weights:  # a loop, since this is asked at every call of a layer
+        if weight.is_inference():
+            return False
+    return True
 
 
 @dataclass(frozen=True)
