@@ -198,7 +198,7 @@ class CoordinateSet:
         for (kind, _, stride, _), (target, _) in list(self._maps.items()):
             if kind == "conv" and target is not None and stride in self._cells and coarse.stride % target.stride == 0:
                 rows = self._cells[stride]
-                return rows if target is coarse else target.rows_in(coarse)[rows]
+                return rows if target is coarse else target.rows_in(coarse).index_select(0, rows)
         place = self.coords.clone()
         place[:, 1:] = place[:, 1:].div(coarse.stride, rounding_mode="floor") * coarse.stride
         return ops.lookup(coarse.coords, place)

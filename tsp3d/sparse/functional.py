@@ -53,7 +53,7 @@ def segment_mean(feats: Tensor, row: Tensor, size: int) -> Tensor:
     none go. Half precision is summed in float32."""
     wide = summable(feats)
     share = 1.0 / torch.bincount(row, minlength=size).to(wide.dtype)
-    return ops.splat(wide, row[:, None], share[row][:, None], size).to(feats.dtype)
+    return ops.splat(wide, row[:, None], share.index_select(0, row)[:, None], size).to(feats.dtype)
 
 
 def _check_alike(a: SparseTensor, b: SparseTensor) -> None:

@@ -30,10 +30,7 @@ def native(x: Tensor) -> bool:
 
 def countable(weights: Sequence[Tensor]) -> bool:
     """Whether the weights count their changes; those made in inference mode do not."""
-    for weight in weights:  # a loop, since this is asked at every call of a layer
-        if weight.is_inference():
-            return False
-    return True
+    return True not in [weight.is_inference() for weight in weights]
 
 
 @dataclass(frozen=True)
