@@ -12,10 +12,19 @@
 
 namespace tsp3d {
 
-constexpr int64_t floor_to(int64_t v, int64_t step) {
-  const int64_t r = v % step;
-  return r < 0 ? v - r - step : v - r;
-}
+// The greatest multiple of a step that is no greater than a number.
+class Floor {
+ public:
+  explicit Floor(int64_t step) : step_(step), mask_((step & (step - 1)) == 0 ? -step : 0) {}
+  int64_t operator()(int64_t v) const {
+    if (mask_) return v & mask_;  // powers of two, without a division
+    const int64_t r = v % step_;
+    return r < 0 ? v - r - step_ : v - r;
+  }
+
+ private:
+  int64_t step_, mask_;
+};
 
 // Bounding box of rows [batch, x, y, z]; empty while low > high.
 struct Bounds {

@@ -17,8 +17,9 @@ struct Pairs {
 // Whether along z all coordinates lie a multiple of `step` apart, so that no voxel lies between neighbouring offsets.
 bool on_grid(const int32_t* coords, int64_t rows, int64_t low, int64_t step) {
   if (step == 1) return true;
+  const Floor floored(step);
   bool same = true;
-  for (int64_t i = 0; i < rows; ++i) same &= (coords[4 * i + 3] - low) % step == 0;
+  for (int64_t i = 0; i < rows; ++i) same &= floored(coords[4 * i + 3] - low) == coords[4 * i + 3] - low;
   return same;
 }
 

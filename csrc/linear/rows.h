@@ -20,10 +20,21 @@ struct Linear {
   const T *before_weight = nullptr, *before_bias = nullptr, *panels = nullptr, *factor = nullptr, *residual = nullptr;
   const T *after_weight = nullptr, *after_bias = nullptr;
   int64_t cin = 0, cout = 0, activation = 0;
+  int64_t stride = 0;  // numbers from a row of the result, of factor and of residual to the next
   T eps = 0;
 
   int64_t padded() const { return round_up(cout, kPanel); }
   int64_t room(int64_t rows) const { return rows * (cin + padded()); }  // numbers of scratch for so many rows
+  // The layer of the panels first..last alone.
+  Linear columns(int64_t first, int64_t last) const {
+    const int64_t skipped = first * kPanel;
+    Linear part = *this;
+    part.panels += skipped * (cin + 1);
+    part.cout = std::min(cout, last * kPanel) - skipped;
+    if (factor) part.factor += skipped;
+    if (residual) part.residual += skipped;
+    return part;
+  }
 };
 
 // Rows first..last of x (N, Cin) -> out (N, Cout). scratch: layer.room(last - first) numbers.
@@ -43,9 +54,13 @@ AddToGroups<T> add_to_groups();
 template <class T>
 void run(const Linear<T>& layer, const T* x, T* out, int64_t rows) {
   const LinearRows<T> some = linear_rows<T>();
-  parallel_items((rows + kLinearRows - 1) / kLinearRows, rows * layer.cin * layer.cout / 16, [&](int64_t item) {
-    const int64_t first = item * kLinearRows, last = std::min(rows, first + kLinearRows);
-    some(layer, x, out, first, last, workspace<T, 5>(layer.room(last - first)));
+  const int64_t blocks = ceil_div(rows, kLinearRows), panels = ceil_div(layer.cout, kPanel);
+  // A few rows are shared out by columns: the time goes into reading the weight.
+  const int64_t parts = blocks == 1 && !layer.after_weight ? std::min<int64_t>(max_threads(), panels) : 1;
+  parallel_items(blocks * parts, rows * layer.cin * layer.cout / 16, [&](int64_t item) {
+    const int64_t first = item / parts * kLinearRows, last = std::min(rows, first + kLinearRows), part = item % parts;
+    const int64_t from = panels * part / parts, to = panels * (part + 1) / parts;
+    some(layer.columns(from, to), x, out + from * kPanel, first, last, workspace<T, 5>(layer.room(last - first)));
   });
 }
 
@@ -64,7 +79,7 @@ class Arguments {
   Linear<T> layer(const Tensor& panels, int64_t cin, int64_t cout, const char* name) {
     Linear<T> result;
     result.panels = rows(panels, ceil_div(cout, kPanel) * (cin + 1), kPanel, name);
-    result.cin = cin, result.cout = cout;
+    result.cin = cin, result.cout = result.stride = cout;
     return result;
   }
   void norms(Linear<T>& layer, const std::optional<Tensor>& before_weight, const std::optional<Tensor>& before_bias,

@@ -3,53 +3,104 @@
 #include "../common/keys.h"
 
 namespace tsp3d {
+namespace {
+
+constexpr int64_t kCellsPerRow = 512;  // up to so many a bit for each cell is less work than sorting
+
+// The places of keys among the different ones, by a bit for each cell of the packing.
+class Places {
+ public:
+  Places(const int64_t* keys, int64_t count, int64_t cells) {
+    const int64_t words = cells / 64 + 1;
+    bits_ = workspace<uint64_t, 1>(words);
+    before_ = workspace<int32_t, 2>(words);
+    std::fill(bits_, bits_ + words, uint64_t(0));
+    for (int64_t i = 0; i < count; ++i) bits_[keys[i] >> 6] |= uint64_t(1) << (keys[i] & 63);
+    int32_t sum = 0;
+    for (int64_t w = 0; w < words; ++w) {
+      before_[w] = sum;
+      if (bits_[w]) sum += __builtin_popcountll(bits_[w]);
+    }
+    size_ = sum;
+  }
+  int64_t size() const { return size_; }
+  int64_t operator()(int64_t key) const {
+    return before_[key >> 6] + __builtin_popcountll(bits_[key >> 6] & ((uint64_t(1) << (key & 63)) - 1));
+  }
+
+ private:
+  uint64_t* bits_;
+  int32_t* before_;  // cells that are taken before each word
+  int64_t size_ = 0;
+};
+
+// The places of keys among the different ones, by sorting; returns how many different ones there are.
+int64_t sorted_places(const int64_t* keys, int64_t count, int64_t cells, int64_t* places) {
+  KeyRow *items = workspace<KeyRow, 0>(count), *spare = workspace<KeyRow, 1>(count);
+  for (int64_t i = 0; i < count; ++i) items[i] = {keys[i], i};
+  items = sort_keys(items, spare, count, cells);
+  int64_t place = -1;
+  for (int64_t i = 0; i < count; ++i) {
+    place += i == 0 || items[i].key != items[i - 1].key;
+    places[items[i].row] = place;
+  }
+  return place + 1;
+}
+
+}  // namespace
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, int64_t step) {
   STD_TORCH_CHECK(step >= 1, "tsp3d: step must be positive, got ", step);
   const Tensor coords = dense_coords(coords_, "coords");
   const int64_t n = coords.size(0);
   const int32_t* c = data<int32_t>(coords);
+  const Floor floored(step);
   Bounds bounds;
   bounds.add(c, n);
   if (n)
     for (int a = 1; a < 4; ++a) {
-      bounds.low[a] = floor_to(bounds.low[a], step);
-      bounds.high[a] = floor_to(bounds.high[a], step);
+      bounds.low[a] = floored(bounds.low[a]);
+      bounds.high[a] = floored(bounds.high[a]);
     }
   bounds.check_int32();
   const Packing packing(bounds);
-  KeyRow* items = workspace<KeyRow, 0>(n);
-  KeyRow* spare = workspace<KeyRow, 1>(n);
+  int64_t* keys = workspace<int64_t, 0>(n);
   parallel_ranges(n, n, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int32_t* r = c + 4 * i;
-      items[i] = {step == 1 ? packing.key(r)
-                            : packing.key(r[0], floor_to(r[1], step), floor_to(r[2], step), floor_to(r[3], step)),
-                  i};
+      keys[i] = packing.key(r[0], floored(r[1]), floored(r[2]), floored(r[3]));
     }
   });
-  items = sort_keys(items, spare, n, packing.cells);
-  int64_t cells = 0;
-  for (int64_t i = 0; i < n; ++i) cells += i == 0 || items[i].key != items[i - 1].key;
 
-  Tensor unique = make<int32_t>(coords, {cells, 4}), inverse = make<int64_t>(coords, {n});
-  Tensor order = make<int64_t>(coords, {n}), starts = make<int64_t>(coords, {cells + 1});
-  int32_t* u = mutable_data<int32_t>(unique);
+  Tensor inverse = make<int64_t>(coords, {n}), order = make<int64_t>(coords, {n});
   int64_t *inv = mutable_data<int64_t>(inverse), *ord = mutable_data<int64_t>(order);
-  int64_t* st = mutable_data<int64_t>(starts);
-  int64_t cell = -1;
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t row = items[i].row;
-    if (i == 0 || items[i].key != items[i - 1].key) {
-      st[++cell] = i;
-      const int32_t* r = c + 4 * row;
-      u[4 * cell] = r[0];
-      for (int a = 1; a < 4; ++a) u[4 * cell + a] = static_cast<int32_t>(floor_to(r[a], step));
-    }
-    ord[i] = row;
-    inv[row] = cell;
+  int64_t cells = 0;
+  if (packing.cells <= kCellsPerRow * n && n < INT32_MAX) {
+    const Places place(keys, n, packing.cells);
+    cells = place.size();
+    parallel_ranges(n, n, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) inv[i] = place(keys[i]);
+    });
+  } else {
+    cells = sorted_places(keys, n, packing.cells, inv);
   }
-  st[cells] = n;
+  Tensor unique = make<int32_t>(coords, {cells, 4}), starts = make<int64_t>(coords, {cells + 1});
+  int32_t* u = mutable_data<int32_t>(unique);
+  int64_t* st = mutable_data<int64_t>(starts);
+  std::fill(st, st + cells + 1, int64_t(0));
+  for (int64_t i = 0; i < n; ++i) ++st[inv[i]];
+  int64_t sum = 0;
+  for (int64_t cell = 0; cell <= cells; ++cell) sum += std::exchange(st[cell], sum);
+  for (int64_t i = 0; i < n; ++i) ord[st[inv[i]]++] = i;  // each start moves on to the next
+  std::copy_backward(st, st + cells, st + cells + 1);
+  st[0] = 0;
+  parallel_ranges(cells, cells, [&](int64_t begin, int64_t end) {
+    for (int64_t cell = begin; cell < end; ++cell) {
+      const int32_t* r = c + 4 * ord[st[cell]];
+      u[4 * cell] = r[0];
+      for (int a = 1; a < 4; ++a) u[4 * cell + a] = static_cast<int32_t>(floored(r[a]));
+    }
+  });
   return {unique, inverse, order, starts};
 }
 

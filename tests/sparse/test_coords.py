@@ -263,6 +263,16 @@ def test_voxelize_nothing_and_bad_points():
         sparse.voxelize(torch.zeros(2, 3), torch.zeros(2, 1), 0.1, torch.tensor([0]))
 
 
+@pytest.mark.parametrize("span", [3, 20, 4000])  # many rows to a cell, many cells to a row, and too many for a bit each
+def test_unique_cells_of_full_and_of_empty_scenes(make_coords, span):
+    coords = make_coords(700, span, sort=False)
+    for step in (1, 2, 3, 8):
+        for got, expected in zip(
+            sparse.ops.unique_coords(coords, step), reference.unique_coords(coords, step), strict=True
+        ):
+            assert torch.equal(got, expected)
+
+
 @pytest.mark.parametrize("implementation", ["engine", "reference"])
 def test_scenes_that_do_not_fit_in_keys_are_refused(implementation):
     far = 2**30

@@ -34,6 +34,24 @@ def test_neighbours_come_in_their_order(layer: nn.Linear) -> None:
         torch.testing.assert_close(linear(x, layer, **around), expected.detach(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 7, 48, 49])
+def test_few_rows_of_a_wide_layer_have_the_same_bits_on_any_number_of_threads(rows: int) -> None:
+    torch.manual_seed(0)
+    layer, before = nn.Linear(160, 210), nn.LayerNorm(160)
+    x, factor, residual = torch.randn(rows, 160), torch.randn(rows, 210), torch.randn(rows, 210)
+    found, threads = [], torch.get_num_threads()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            with torch.inference_mode():
+                found.append(linear(x, layer, before, "gelu", factor=factor, residual=residual))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0], other) for other in found)
+    expected = residual + factor * F.gelu(layer(before(x)))
+    torch.testing.assert_close(found[0], expected.detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_changed_weights_are_seen(layer: nn.Linear) -> None:
     x = torch.randn(3, 12)
     with torch.no_grad():

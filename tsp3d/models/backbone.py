@@ -93,7 +93,7 @@ class InputSkip(nn.Module):
         update = self.mlp(torch.cat([color, xyz[:, 2:], (xyz - center) / side], 1))
         if self.points is not None:
             xyz, color = voxels.feats[:, :3], voxels.feats[:, 3:6]
-            each = torch.cat([color, xyz[:, 2:], (xyz - center[row]) * (4 / side)], 1)
+            each = torch.cat([color, xyz[:, 2:], (xyz - center.index_select(0, row)) * (4 / side)], 1)
             update = update + self.pooled(mean_mlp(self.points, each, row, len(center)))
         return level.replace(level.feats + update)
 

@@ -29,9 +29,10 @@ def best_boxes(
         boxes (k, 6), scores (k,) in 0..1, and the row (k,) int64 of the voxel that stands for each.
     """
     count = VOTERS if vote_iou > 0 else 1 if top_k == 1 else CANDIDATES
-    order = logits.argsort(descending=True, stable=True)[:count]
-    everything = (logits - logits[order[:1]]).exp().sum()
-    logits, boxes = logits[order], boxes[order]
+    ordered, order = logits.sort(descending=True, stable=True)
+    everything = (logits - ordered[:1]).exp().sum()
+    logits, order = ordered[:count], order[:count]
+    boxes = boxes.index_select(0, order)
     scores = rank = logits.sigmoid()
     voted = vote_iou > 0 and len(boxes) > 0
     agree = scores

@@ -49,10 +49,23 @@ class VoxelLogits:
 
     positions: Tensor
     """(N, 3) metres."""
-    query: Tensor
-    """(N,) sentence."""
+    batch: Tensor
+    """(N,) int32 sentence, as a tensor has it."""
     logits: Tensor
     """(N,)"""
+
+    @property
+    def query(self) -> Tensor:
+        """(N,) sentence."""
+        return self.batch.long()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Level 2 after the attention among its voxels, which no sentence enters, and where they are."""
+
+    voxels: SparseTensor
+    place: Place
 
 
 @dataclass
@@ -149,7 +162,7 @@ class GroundingHead(nn.Module):
         text_lengths: list[int],
         scene: Tensor,
         focus: Focus | None = None,
-        begun: SparseTensor | None = None,
+        begun: Begun | None = None,
     ) -> HeadOutput:
         """Grounds Q sentences.
 
@@ -168,18 +181,19 @@ class GroundingHead(nn.Module):
             forced = torch.rand(len(scene), device=scene.device) < pruning.teacher_forcing  # (Q,)
         if begun is None and not self._exceeds(levels[2], pruning.stack_max[1]):
             begun = self.begin(levels[2])
-        x = upsampled = probability = sparse.replicate(levels[2] if begun is None else begun, scene)
+        x = upsampled = probability = sparse.replicate(levels[2] if begun is None else begun.voxels, scene)
         for level in (2, 1):
             limit = pruning.stack_max[level - 1]
-            at = positions(x, self.config.voxel_size, self._half)
+            known = begun.place if begun is not None and x is begun.voxels else None
+            at = positions(x, self.config.voxel_size, self._half) if known is None else known.xyz
             x, text = self._attend(
-                self.keep_trans[level - 1], x, at, text, text_lengths, limit, begun is not None and level == 2
+                self.keep_trans[level - 1], x, at, text, text_lengths, limit, begun is not None and level == 2, known
             )
             scores = None
             if pruning.enabled:
                 logits = self.keep_conv[level - 1](x).feats[:, 0]
                 logits = -logits if self.config.compat.prune_sign else logits
-                keep[level] = VoxelLogits(at, x.coords[:, 0].long(), logits)
+                keep[level] = VoxelLogits(at, x.batch, logits)
                 scores = logits.detach().sigmoid()
             probability = x.replace(torch.ones_like(x.feats[:, :1]) if scores is None else scores[:, None])
             x = getattr(self, f"lateral_block_{level}")(x)
@@ -199,11 +213,11 @@ class GroundingHead(nn.Module):
         at, boxes, logits, fused = self.boxes(x, backbone, said, query)
         return HeadOutput(at, query, boxes, logits, fused, said, x.feats, keep, completion, trace)
 
-    def begin(self, coarse: SparseTensor) -> SparseTensor:
-        """Level 2 after the attention among its voxels, which no sentence enters: once serves all of a scene's."""
-        at = positions(coarse, self.config.voxel_size, self._half)
+    def begin(self, coarse: SparseTensor) -> Begun:
+        """What no sentence enters: once serves all of a scene's."""
+        place = self._place(positions(coarse, self.config.voxel_size, self._half))
         stack: FusionStack = self.keep_trans[1]  # type: ignore[assignment]
-        return coarse.replace(stack.begin(coarse.feats, self._place(at), coarse.lengths))
+        return Begun(coarse.replace(stack.begin(coarse.feats, place, coarse.lengths)), place)
 
     def boxes(
         self, x: SparseTensor, backbone: Tensor | None, said: Tensor, query: Tensor
@@ -233,12 +247,12 @@ class GroundingHead(nn.Module):
 
     def _attend(
         self, stack: nn.Module, x: SparseTensor, at: Tensor, text: Tensor, text_lengths: list[int], limit: int,
-        begun: bool = False,
+        begun: bool = False, place: Place | None = None,
     ) -> tuple[SparseTensor, Tensor]:  # fmt: skip
-        """Runs an attention stack over voxels at (N, 3) metres; in training on a random ``limit`` of each sentence's
-        voxels, the rest pass by."""
+        """Runs an attention stack over voxels at (N, 3) metres (``place``, where it is known); in training on a random
+        ``limit`` of each sentence's voxels, the rest pass by."""
         if not self._exceeds(x, limit):
-            voxels, text = stack(x.feats, self._place(at), x.lengths, text, text_lengths, begun)
+            voxels, text = stack(x.feats, place or self._place(at), x.lengths, text, text_lengths, begun)
             return x.replace(voxels), text
         mask = top_mask(torch.rand(len(at), device=at.device), x.offsets, limit)
         rows = mask.nonzero().squeeze(1)
@@ -335,13 +349,15 @@ class GroundingHead(nn.Module):
         layers = layers_of(self.com_cls, candidates.feats, [weight, bias], lambda: [(weight.squeeze(2), bias)])
         logits = linear(candidates.feats, layers[0])[:, 0]
         add = (logits.detach().sigmoid() > config.threshold) & sparse.difference_mask(candidates, x)
-        found = VoxelLogits(at, candidates.coords[:, 0].long(), logits)
+        found = VoxelLogits(at, candidates.batch, logits)
         added = candidates.prune(add)
-        added = added.replace(added.feats + sparse.align_features(upsampled, added.coords))
         if self.refine is not None:
             again = candidates.replace(linear(candidates.feats, self.refine))
             x = x.replace(x.feats + sparse.align_features(again, x.coords))
-        return sparse.union(x, added), text, found
+        if self.training or len(added):  # a step of training needs gradients of nothing, too
+            added = added.replace(added.feats + sparse.align_features(upsampled, added.coords))
+            x = sparse.union(x, added)
+        return x, text, found
 
 
 def _block(dim: int) -> ConvNorm:

@@ -25,7 +25,7 @@ from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
 from .decode import best_boxes, logit_of, several_boxes
-from .head import GroundingHead, HeadOutput
+from .head import Begun, GroundingHead, HeadOutput
 from .mask import MaskHead, MaskScene
 from .presence import PresenceHead
 from .supervision import TrainingOutputs, assign, completion_loss, head_losses, pruning_losses, targets_of
@@ -47,8 +47,8 @@ class EncodedScene:
     levels: list[SparseTensor]
     points: int
     voxels: int
-    begun: SparseTensor
-    """Level 2 as the head begins with it."""
+    begun: Begun
+    """What the head begins with."""
     mask: MaskScene | None = None
     """What a mask head needs beside."""
 
@@ -149,7 +149,8 @@ class GroundingNet(nn.Module):
         self._check_eval("encode")
         if xyz.ndim != 2 or xyz.shape[1] != 3 or len(xyz) == 0:
             raise ValueError(f"encode: xyz must be (N, 3) with at least one point; got {tuple(xyz.shape)}")
-        if not bool(torch.isfinite(xyz).all()):
+        # A look at every number only where the sum of all leaves it open.
+        if not bool(xyz.sum().isfinite()) and not bool(torch.isfinite(xyz).all()):
             raise ValueError("encode: xyz has NaN or infinite values; drop those points first (load_scan does)")
         if rgb is not None and rgb.shape != xyz.shape:
             raise ValueError(f"encode: rgb must be (N, 3) like xyz; got {tuple(rgb.shape)} for {tuple(xyz.shape)}")
@@ -173,7 +174,7 @@ class GroundingNet(nn.Module):
         for start in range(0, len(texts), SENTENCES_AT_ONCE):
             chunk = texts[start : start + SENTENCES_AT_ONCE]
             text = self._text(chunk)
-            index = torch.zeros(len(chunk), dtype=torch.long, device=self.device)
+            index = torch.zeros(len(chunk), dtype=torch.long, device=text.tokens.device)
             out = self.head(scene.levels, text.tokens, text.lengths, index, begun=scene.begun)
             if several:
                 loose = self._decode(out, len(chunk), SEVERAL_CANDIDATES, SEVERAL_LOOSE_IOU)
@@ -191,7 +192,7 @@ class GroundingNet(nn.Module):
         results, presence = [], None
         finest = 4 * self.vision_backbone.stride
         strides = {stage: finest * {"level1": 2, "level2": 4}.get(stage, 1) for stage in out.trace}
-        borders = torch.searchsorted(out.query, torch.arange(sentences + 1, device=self.device)).tolist()
+        borders = torch.searchsorted(out.query, torch.arange(sentences + 1, device=out.query.device)).tolist()
         if self.presence is not None:
             presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
         for q in range(sentences):

@@ -13,6 +13,8 @@ from tsp3d.sparse.tensor import summable
 def inference_mask(probability: Tensor, offsets: Tensor, threshold: float, keep_min: int, keep_max: int) -> Tensor:
     """Voxels above the threshold, always the ``keep_min`` best of each sentence, never more than ``keep_max`` (0: no
     limit). probability (N,), offsets (Q + 1,) as a tensor has them -> (N,) bool."""
+    if threshold <= 0:  # every probability is above
+        return top_mask(probability, offsets, keep_max or len(probability))
     mask = (probability > threshold) | top_mask(probability, offsets, keep_min)
     return mask & top_mask(probability, offsets, keep_max) if keep_max else mask
 

@@ -12,7 +12,7 @@ from tsp3d.sparse import ops
 from tsp3d.sparse.kernel_map import KernelMap, lasting, new_rows
 
 # Filtering walks all pairs of the old map, building walks the new rows; below this share of kept rows building is less.
-FILTER_SHARE = 1 / 8
+FILTER_SHARE = 3 / 8
 
 MapKey = tuple[str, tuple[int, int, int], int, int]  # kind, kernel size, stride, dilation
 
@@ -198,7 +198,7 @@ class CoordinateSet:
         for (kind, _, stride, _), (target, _) in list(self._maps.items()):
             if kind == "conv" and target is not None and stride in self._cells and coarse.stride % target.stride == 0:
                 rows = self._cells[stride]
-                return rows if target is coarse else target.rows_in(coarse)[rows]
+                return rows if target is coarse else target.rows_in(coarse).index_select(0, rows)
         place = self.coords.clone()
         place[:, 1:] = place[:, 1:].div(coarse.stride, rounding_mode="floor") * coarse.stride
         return ops.lookup(coarse.coords, place)

@@ -53,7 +53,7 @@ def segment_mean(feats: Tensor, row: Tensor, size: int) -> Tensor:
     none go. Half precision is summed in float32."""
     wide = summable(feats)
     share = 1.0 / torch.bincount(row, minlength=size).to(wide.dtype)
-    return ops.splat(wide, row[:, None], share[row][:, None], size).to(feats.dtype)
+    return ops.splat(wide, row[:, None], share.index_select(0, row)[:, None], size).to(feats.dtype)
 
 
 def _check_alike(a: SparseTensor, b: SparseTensor) -> None:
@@ -154,7 +154,8 @@ def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
 
     a: (M, 6 or 7), b: (N, 6 or 7). Boxes of no volume, or with NaN or infinity, overlap nothing. Not differentiable.
     """
-    return ops.box_iou_3d(_check_boxes("a", a), _check_boxes("b", b))
+    checked = _check_boxes("a", a)
+    return ops.box_iou_3d(checked, checked if b is a else _check_boxes("b", b))
 
 
 def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

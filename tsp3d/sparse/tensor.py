@@ -172,7 +172,7 @@ def gather_unique(
         wide = feats if feats.dtype == torch.float64 else feats.float()  # half precision is summed in float32
         share = torch.ones_like(inverse, dtype=wide.dtype)
         if reduce == "mean":
-            share = (1.0 / starts.diff().to(wide.dtype))[inverse]
+            share = (1.0 / starts.diff().to(wide.dtype)).index_select(0, inverse)
         merged = ops.splat(wide, inverse[:, None], share[:, None], len(unique)).to(feats.dtype)
     else:
         raise ValueError(f'reduce must be "mean", "sum" or "first", got {reduce!r}')
