@@ -39,7 +39,7 @@ class Args:
     annotations: Path | None = None
     """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
     tokens: bool = False
-    """scanrefer, nr3d, sr3d: sentences as the published weights read them (README.md)."""
+    """scanrefer, nr3d, sr3d: sentences as the published weights read them (tools/README.md)."""
     skip_missing: bool = False
     """Leave out sentences whose scene or object was not prepared."""
     limit: int = 0
