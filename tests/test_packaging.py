@@ -141,8 +141,23 @@ def test_tools_only_parse_call_and_print(path: Path):
     assert len(source.splitlines()) <= 100, f"{path.name} has more than 100 lines: move logic into tsp3d"
 
 
-def test_readme_links_lead_somewhere():
-    readme = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\(([^)#\s]+)\)", readme):
-        if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+DOCUMENTS = sorted(
+    path
+    for place in (".", "benchmarks", "configs", "csrc", "tools", "tsp3d/weights")
+    for path in (ROOT / place).glob("*.md" if place == "." else "**/*.md")
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path):
+    """Links between documents, and to their headings."""
+    for target, _, anchor in re.findall(r"\]\(([^)#\s]*)(#([^)\s]+))?\)", path.read_text()):
+        if target.startswith("http"):
+            continue
+        document = path.parent / target if target else path
+        assert document.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings], (
+                f"{target}#{anchor}"
+            )

@@ -19,7 +19,7 @@ class Args:
     """Average weights; calibrate the result anew (tools/calibrate.py, tools/calibrate_int8.py)."""
 
     models: tyro.conf.Positional[tuple[str, ...]]
-    """Weights folders, or names of bundled weights; one that is named twice counts twice."""
+    """Weights folders, or names of bundled weights. One that is named twice counts twice."""
     out: Path
     """Folder for the mean."""
     half: bool = True

@@ -23,7 +23,7 @@ class Common:
     device: str = "auto"
     """auto, cpu or cuda."""
     rounds: int = 7
-    """Timed runs of everything, in alternation."""
+    """Timed runs of each, in turns."""
 
 
 @dataclass(kw_only=True)
@@ -31,7 +31,7 @@ class Engine(Common):
     """Maps, layers and the backbone against other sparse-convolution libraries, each checked before it is timed."""
 
     peers: str = ",".join(name for name in libraries.PEERS if name != "tsp3d")
-    """Who runs besides tsp3d, with commas; those that are not installed are left out, with a note."""
+    """Libraries that run beside tsp3d, with commas; those that are not installed are left out, with a note."""
     voxels: tuple[int, ...] = (200_000,)
     """Sizes of the generated room scans, at 2 cm."""
     channels: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -42,7 +42,7 @@ class Engine(Common):
     precision: str = "float32"
     """float32, tf32 (with TSP3D_TF32=1 in the environment), float16 or bfloat16."""
     backward: bool = False
-    """Also forward and backward together."""
+    """Time forward and backward together, too."""
 
 
 @dataclass(kw_only=True)
@@ -51,9 +51,9 @@ class Model(Common):
 
     model: str = "tsp3d-tiny"
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
-    points: int = 50_000  # Of each scan.
-    rooms: int = 4  # Generated ones, scanned in turn.
-    precision: str = "float32"  # On a CPU also int8, or bfloat16 where it multiplies that.
+    points: int = 50_000  # Points of each scan.
+    rooms: int = 4  # Generated rooms, scanned in turn.
+    precision: str = "float32"  # On a CPU also int8, or bfloat16 (AVX-512 BF16).
 
 
 @dataclass(kw_only=True)

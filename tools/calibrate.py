@@ -36,8 +36,8 @@ class Args:
     model: str = "tsp3d-tiny"
     """Name of bundled weights, or a weights folder."""
     dataset: Kind = "synth-multi"
-    """Whose sentences: synth-multi or multi3drefer."""
-    split: str = "val"
+    """Dataset that the sentences come from: synth-multi or multi3drefer."""
+    split: str = "val"  # Split of the dataset.
     annotations: Path | None = None
     """Annotation file of multi3drefer."""
     skip_missing: bool = False
@@ -47,7 +47,7 @@ class Args:
     queries: int = 0
     """At most this many sentences of each scene; 0 for all."""
     min_presence: float | None = None
-    """Take this threshold of presence (0 to 1) instead of the one with the best F1."""
+    """Use this threshold of presence (0 to 1) instead of the one with the best F1."""
     device: str = "auto"
     """auto, cpu or cuda."""
 

@@ -27,8 +27,8 @@ class Args:
     model: str = "tsp3d-tiny"
     """Name of bundled weights, or a weights folder."""
     dataset: Kind = "synth"
-    """Whose sentences."""
-    split: str = "train"
+    """Dataset that the sentences come from."""
+    split: str = "train"  # Split of the dataset.
     annotations: Path | None = None
     """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
     skip_missing: bool = False

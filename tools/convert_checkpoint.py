@@ -32,7 +32,7 @@ class Options:
     config: Path = CONFIG
     """Model configuration that the checkpoint was trained with."""
     partial: bool = False
-    """Write the folder even where weights are missing or of another shape; these stay random."""
+    """Write the folder even if weights are missing or have another shape; these stay random."""
 
 
 def main(options: Options) -> None:

@@ -39,8 +39,8 @@ class Options:
     """English words, one a line; '' does without."""
     grammar: int = 20000
     """Sentences of the scene generator's language."""
-    templates: int = 30000
-    definitions: int = 8000
+    templates: int = 30000  # Sentences of templates over lists of household words.
+    definitions: int = 8000  # Sentences of WordNet's definitions.
     words: int = 7000
     """Whole words of the vocabulary."""
     tokenizer: Path | None = None
@@ -53,7 +53,7 @@ class Options:
     cache: Path = Path("/tmp/tsp3d-distill")
     """Teacher features are kept here, so that another run can skip the teacher."""
     only_evaluate: bool = False
-    """Leave the encoder in ``out`` as it is."""
+    """Train nothing: report on the encoder in ``out``."""
     report: Path | None = None
     """Write the figures as JSON to this file."""
 

@@ -34,12 +34,12 @@ class Args:
     model: str = "tsp3d-tiny"
     """Name of bundled weights, or a weights folder."""
     dataset: Kind = "synth"
-    """Whose sentences."""
-    split: str = "val"
+    """Dataset that the sentences come from."""
+    split: str = "val"  # Split of the dataset.
     annotations: Path | None = None
     """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
     tokens: bool = False
-    """scanrefer, nr3d, sr3d: sentences as the published weights read them (README.md)."""
+    """scanrefer, nr3d, sr3d: sentences as the published weights read them (tools/README.md)."""
     skip_missing: bool = False
     """Leave out sentences whose scene or object was not prepared."""
     limit: int = 0
@@ -51,19 +51,19 @@ class Args:
     batch: int = 16
     """Sentences grounded together."""
     top_k: int = 5
-    """Boxes asked for each sentence (*multi*: at least 16): accuracy looks at the first, recall at all."""
+    """Boxes for each sentence (*multi*: at least 16): accuracy looks at the first, recall at all."""
     min_score: float | None = None
-    """*multi*: boxes below are not predicted; unless given, by the model's calibration or else its own threshold."""
+    """*multi*: leave out boxes below; by the model's calibration, or else its own threshold, unless given."""
     no_color: bool = False
     """Evaluate the scans without their colour."""
     timing: int = 8
     """Scenes that speed is measured on; 0 for no timing."""
     two_streams: float = 0.0
-    """Weight of the 2D stream that a run with distill=lar distill.keep=true left in the model's folder; 0 drops it."""
+    """Weight of the 2D stream that training left in the model's folder (distill.keep=true); 0 leaves it out."""
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: str = "float32"
-    """float32; on a CPU also int8, or bfloat16 where it multiplies that."""
+    """float32; on a CPU also int8, or bfloat16 where the CPU has AVX-512 BF16."""
 
 
 def main(args: Args) -> None:

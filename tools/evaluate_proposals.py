@@ -27,12 +27,12 @@ class Args:
     run: Path
     """Folder of a run of stage=detection."""
     dataset: Kind = "synth"
-    """Whose sentences."""
-    split: str = "val"
+    """Dataset that the sentences come from."""
+    split: str = "val"  # Split of the dataset.
     annotations: Path | None = None
     """Annotation file of scanrefer, nr3d, sr3d or multi3drefer."""
     distill: str = "coarse-to-fine"
-    """Configuration that says how many proposals, and which."""
+    """Configuration that says which proposals are made, and how many."""
     skip_missing: bool = False
     """Leave out sentences whose scene or object was not prepared."""
     limit: int = 0

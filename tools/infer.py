@@ -31,23 +31,23 @@ class Options:
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
-    """int8 is faster on CPUs, bfloat16 on those that multiply it; both are a little less exact."""
+    """Of the convolutions, on a CPU: int8 is fastest, bfloat16 needs AVX-512 BF16; both are slightly less exact."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """The scans' upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"
     """The scans' unit."""
     align: bool = True
-    """Turn tilted scans level and their walls along the axes before looking; boxes come back as the scan lies."""
+    """First turn tilted scans level and their walls along the axes; boxes come back as the scan lies."""
     top_k: int | None = None
-    """At most this many boxes for each sentence, best first: alternatives, one unless given."""
+    """At most this many boxes for each sentence: the best and alternatives to it; one unless given."""
     several: bool = False
     """Give all objects that a sentence means ("the two lamps"), at most 16 unless --top-k says otherwise."""
     min_score: float | None = None
     """Leave out boxes below this score (0 to 1); the model's own threshold unless given."""
     min_presence: float | None = None
-    """Find nothing where the model thinks less of anything fitting (0 to 1); its own threshold unless given."""
+    """Find nothing where the probability that anything fits is below (0 to 1); the model's own unless given."""
     two_streams: float = 0.0
-    """Weight of the 2D stream that training has left in the model's folder (distill.keep); 0 drops it."""
+    """Weight of the 2D stream that training left in the model's folder (distill.keep=true); 0 leaves it out."""
     json: str | None = None
     """Write the results to this file, or to standard output for "-"."""
     out: Path | None = None

@@ -1,4 +1,4 @@
-"""Generates a dataset of synthetic scanned rooms with referring sentences.
+"""Generate a dataset of synthetic scanned rooms with referring sentences.
 
 Example: python tools/make_synth.py --out data/synth --train 1200 --val 150 --workers 2 --assets /usr/share/sweethome3d
 """
@@ -23,10 +23,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--out", type=Path, help="folder of the dataset; a stopped run goes on there")
+    task.add_argument("--out", type=Path, help="folder of the dataset; a run that was stopped goes on there")
     parser.add_argument("--train", type=int, default=1000, help="training rooms")
     parser.add_argument("--val", type=int, default=100, help="validation rooms")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same rooms")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes; the result is the same for any"
     )
@@ -46,7 +46,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="add sentences that mean several objects or none to an existing dataset",
     )
-    parser.add_argument("--sets-count", type=int, default=20, help="of these, per room")
+    parser.add_argument("--sets-count", type=int, default=20, help="sentences that --sets adds to each room")
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,6 @@
 """Prepare a ScanNet download: python tools/prepare_scannet.py SCANS_DIR --out data/scannet --lists LISTS_DIR
 
-A stopped run goes on where it was. Scenes with damaged or missing files are skipped and listed in OUT/skipped.json.
+A run that was stopped goes on. Scenes with damaged or missing files are skipped and listed in OUT/skipped.json.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Options:
     """Points kept of each scene, always the same ones; 0 for all."""
     boxes: Literal["full", "subsample"] = "full"
     """Boxes around all of an object's vertices, or around those among the points kept."""
-    workers: int = os.cpu_count() or 1
+    workers: int = os.cpu_count() or 1  # Processes.
     limit: int = 0
-    """At most this many scenes of each split, for a try; 0 for all."""
+    """At most this many scenes of each split; 0 for all."""
 
 
 def read_lists(folder: Path | None) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Contact sheets of what 2D teachers get: views of a scan from within, and of a prepared scene's objects from around.
 
 python tools/render_views.py room.ply --out out/views
+
 python tools/render_views.py data/synth/val/synth-val-0-00000 --out out/views
 """
 
@@ -41,7 +42,7 @@ class Options:
     fit: bool = False
     """Objects fill the image, instead of LAR's fixed distance."""
     seed: int | None = None
-    """Draw LAR's augmentation of the objects' cameras."""
+    """Vary the objects' cameras at random, as LAR's augmentation does, from this seed."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """The scan's upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"

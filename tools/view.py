@@ -1,6 +1,7 @@
 """Look at a scan in the browser, type what to find, and see its box while you type; or write that as a file.
 
 python tools/view.py room.ply
+
 python tools/view.py room.ply --text "the brown chair next to the desk" --html room.html
 """
 
@@ -24,31 +25,31 @@ from tsp3d.viz.viewer import Viewer, write_html
 @dataclass
 class Options:
     scan: tyro.conf.Positional[Path]
-    """A file as tools/infer.py reads it."""
+    """A scan file of any format that tools/infer.py reads."""
     text: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """What to find, for --html and --rrd; may be given several times. The page opens with the first."""
+    """What to find, for --html and --rrd; may be given several times. The page opens with the first one."""
     html: Path | None = None
-    """Write the scan and the boxes to this file, which any browser shows, instead of opening a page to ask in."""
+    """Write the scan and the boxes to this file, which any browser shows, instead of opening a page."""
     rrd: Path | None = None
-    """Write them as a recording for the Rerun viewer."""
+    """Write the scan and the boxes as a recording for the Rerun viewer."""
     model: str = "tsp3d-tiny"
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
-    """As of tools/infer.py."""
+    """float32; on a CPU also int8, or bfloat16 where the CPU has AVX-512 BF16."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """The scan's upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"
     """The scan's unit."""
     align: bool = True
-    """As of tools/infer.py."""
+    """First turn tilted scans level and their walls along the axes; boxes come back as the scan lies."""
     several: bool = False
     """Give all objects that a sentence means."""
     host: str = "127.0.0.1"
-    """Address of the page: this machine alone, unless it is 0.0.0.0. It asks nobody for a password."""
+    """Address of the page; 0.0.0.0 opens it to other machines. There is no password."""
     port: int = 8080
-    """Of the page; the next that is free is taken."""
+    """Port of the page, or the next one that is free."""
 
 
 def main(options: Options) -> int:
