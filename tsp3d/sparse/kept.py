@@ -30,7 +30,7 @@ def native(x: Tensor) -> bool:
 
 def countable(weights: Sequence[Tensor]) -> bool:
     """Whether the weights count their changes; those made in inference mode do not."""
-    return True not in [weight.is_inference() for weight in weights]
+    return not any(weight.is_inference() for weight in weights)
 
 
 @dataclass(frozen=True)
