@@ -5,7 +5,8 @@ Everything else about the package is in pyproject.toml. Environment:
 - TSP3D_BUILD=0 skips the build, TSP3D_BUILD=1 makes a failed build an error instead of a warning.
 - TSP3D_CUDA=1 builds the CUDA kernels too, whether or not there is a GPU; that they cannot be built is then an error.
   CUDA_HOME is the toolkit (default /usr/local/cuda), TSP3D_CUDA_ARCHS what to build for (default
-  "8.0;9.0;10.0;12.0+PTX"; compute capability 8.0 is the least). TSP3D_CUDA=only leaves the CPU's kernels alone.
+  "8.0;9.0;10.0;12.0+PTX", or "8.0;9.0+PTX" where the toolkit is older than 12.8; 8.0 is the least). TSP3D_CUDA=only
+  leaves the CPU's kernels alone.
 - CXX, CXXFLAGS, NVCCFLAGS as usual; MAX_JOBS compilers at once.
 
 `pip install -e . --no-build-isolation` builds against the torch that is installed; so does
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,6 +31,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 CUDA_ARCHS = "8.0;9.0;10.0;12.0+PTX"
+CUDA_ARCHS_BEFORE_12_8 = "8.0;9.0+PTX"  # nvcc of CUDA 12.6, which torch 2.10 is built with too, knows no Blackwell
 # The stable ABI of torch 2.10: the library serves that version and all later ones.
 TORCH_TARGET_VERSION = "0x020a000000000000"
 
@@ -141,11 +144,17 @@ def architecture_flags(architectures: str) -> list[str]:
     return flags
 
 
+def default_architectures(release: str) -> str:
+    """What a release of nvcc ("13.0", or "?") builds for, unless told."""
+    known = re.match(r"(\d+)\.(\d+)", release)
+    return CUDA_ARCHS_BEFORE_12_8 if known and (int(known[1]), int(known[2])) < (12, 8) else CUDA_ARCHS
+
+
 def compile_cuda(target: Path, scratch: Path) -> None:
     """Compile the CUDA sources into one shared library. Needs no GPU, and no torch with CUDA."""
     compiler, (nvcc, release) = find_compiler(), find_nvcc()
     version, torch = torch_paths()
-    wanted = os.environ.get("TSP3D_CUDA_ARCHS") or CUDA_ARCHS
+    wanted = os.environ.get("TSP3D_CUDA_ARCHS") or default_architectures(release)
     flags = ["-std=c++17", "-O3", "--extended-lambda", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall", "-ccbin"]
     flags += [compiler[0], *architecture_flags(wanted), *torch_flags(version, torch)]
     flags += [f'-DTSP3D_NVCC_VERSION="{release}"', f'-DTSP3D_CUDA_ARCHITECTURES="{wanted.replace(";", ",")}"']

@@ -9,12 +9,13 @@
 # what the tuner chose.
 # Environment: PYTHON; WHEELS, a folder with the wheels of spconv and of all that it needs, numpy too, for a machine without
 # an index; SPCONV=0 leaves spconv out;
-# PRECISIONS, VOXELS, CHANNELS, BACKBONE, BLOCKS, ROUNDS for less than all; STEP_SECONDS (default 580) for each precision;
+# PRECISIONS, VOXELS, CHANNELS, BACKBONE, BLOCKS, ROUNDS for less than all; STEP_SECONDS (default 240) for each precision,
+# TOTAL_SECONDS (default 570) for all: what would begin later is left out;
 # DEVICE=cpu tries the script itself.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: benchmarks/gpu_engine.sh OUT}
-python=${PYTHON:-python3} device=${DEVICE:-cuda} seconds=${STEP_SECONDS:-580}
+python=${PYTHON:-python3} device=${DEVICE:-cuda} seconds=${STEP_SECONDS:-240} total=${TOTAL_SECONDS:-570}
 read -ra precisions <<<"${PRECISIONS:-float32 tf32 float16}"
 read -ra voxels <<<"${VOXELS:-184576}"
 read -ra channels <<<"${CHANNELS:-16 32 64 128 256}"
@@ -46,7 +47,7 @@ if [ "${SPCONV:-1}" != 0 ] && ! "$python" -c 'import spconv.pytorch' 2>/dev/null
     folder=$(mktemp -d) source=(--retries 1)
     trap 'rm -rf "$folder"' EXIT
     [ -z "${WHEELS:-}" ] || source=(--no-index --find-links "$WHEELS")
-    if "$python" -m pip install -q --target "$folder" "${source[@]}" spconv-cu126==2.3.8 >"$out/spconv.log" 2>&1; then
+    if timeout 120 "$python" -m pip install -q --target "$folder" "${source[@]}" spconv-cu126==2.3.8 >"$out/spconv.log" 2>&1; then
         rm -rf "$folder"/numpy*
         export PYTHONPATH=$PYTHONPATH:$folder
     fi
@@ -61,9 +62,15 @@ fi
 for precision in "${precisions[@]}"; do
     say "## $precision"
     say ""
+    left=$((total - SECONDS))
+    if [ "$left" -lt 20 ]; then
+        say "FAILED: no time, $left s are left of TOTAL_SECONDS=$total"
+        failed=1
+        continue
+    fi
     tf32=0
     [ "$precision" != tf32 ] || tf32=1
-    if TSP3D_TF32=$tf32 timeout "$seconds" "$python" tools/benchmark.py engine --device "$device" --precision "$precision" \
+    if TSP3D_TF32=$tf32 timeout -k 10 "$((seconds < left ? seconds : left))" "$python" tools/benchmark.py engine --device "$device" --precision "$precision" \
         --peers "$peers" --voxels "${voxels[@]}" --channels "${channels[@]}" --backbone "${backbone[@]}" \
         --blocks "${blocks[@]}" --rounds "${ROUNDS:-7}" --backward --json "$out/engine-$precision.json" \
         >"$out/$precision.log" 2>&1; then
@@ -71,7 +78,10 @@ for precision in "${precisions[@]}"; do
         say "$(cat "$out/$precision.log")"
         say '```'
     else
-        say "FAILED ($?): $(tail -n 1 "$out/$precision.log")"
+        say "FAILED ($?), after:"
+        say '```'
+        say "$(tail -n 40 "$out/$precision.log")"
+        say '```'
         failed=1
     fi
     say ""

@@ -39,3 +39,13 @@ def _same_start() -> None:
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> None:
+    """End the run after an error that CUDA does not come back from, which all later tests would fail with."""
+    if call.excinfo is None or "gpu" not in item.keywords or not torch.cuda.is_available():
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        item.session.shouldstop = f"the GPU is lost after {item.nodeid} ({str(error).splitlines()[0]})"

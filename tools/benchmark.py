@@ -8,7 +8,6 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from tsp3d.benchmark import engine, libraries, model, report, scale
 from tsp3d.pretrained import load_network, pick_device
@@ -77,8 +76,7 @@ def main(options: Engine | Model | Scale) -> int:
                 peers, missing = libraries.make_peers(tuple(name for name in options.peers.split(",") if name))
                 result = report.of_engine(engine.race_engine(
                     peers, options.voxels, options.channels, options.rounds, device, options.backward, options.backbone,
-                    missing, lambda case: status.update(f"measured {escape(case.title)}"), options.precision,
-                    options.blocks,
+                    missing, report.progress(console, status), options.precision, options.blocks,
                 ))  # fmt: skip
             elif isinstance(options, Model):
                 net = load_network(options.model, device, options.precision)

@@ -8,6 +8,7 @@ std::tuple<Tensor, Tensor, Tensor> filter_map(const Tensor& in_rows_, const Tens
   const Tensor in_rows = dense<int32_t>(in_rows_, "in_rows"), out_rows = dense<int32_t>(out_rows_, "out_rows");
   const Tensor splits = dense<int64_t>(splits_, "splits");
   const Tensor new_in = dense<int32_t>(new_in_, "new_in"), new_out = dense<int32_t>(new_out_, "new_out");
+  STD_TORCH_CHECK(in_rows.numel() == out_rows.numel(), "tsp3d: in_rows and out_rows differ in length");
   const Stream stream(in_rows, out_rows, splits, new_in, new_out);
   const int32_t *ri = data<int32_t>(in_rows), *ro = data<int32_t>(out_rows);
   const int32_t *ni = data<int32_t>(new_in), *no = data<int32_t>(new_out);

@@ -11,6 +11,8 @@ std::tuple<Tensor, Tensor, Tensor> replicate_map(const Tensor& in_rows_, const T
   const Tensor splits = dense<int64_t>(splits_, "splits"), index = dense<int64_t>(index_, "index");
   const Tensor in_offsets = dense<int64_t>(in_offsets_, "in_offsets");
   const Tensor out_offsets = dense<int64_t>(out_offsets_, "out_offsets");
+  STD_TORCH_CHECK(in_rows.numel() == out_rows.numel(), "tsp3d: in_rows and out_rows differ in length");
+  STD_TORCH_CHECK(in_offsets.numel() == out_offsets.numel(), "tsp3d: in_offsets and out_offsets differ in length");
   const Stream stream(in_rows, out_rows, splits, in_offsets, out_offsets, index);
   const int32_t *ri = data<int32_t>(in_rows), *ro = data<int32_t>(out_rows);
   const int64_t *s = data<int64_t>(splits), *ix = data<int64_t>(index);

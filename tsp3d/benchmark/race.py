@@ -73,6 +73,11 @@ class Case:
         timing = self.peers[name].timing
         return gflops(self.flop, timing.median) if timing and self.flop else None
 
+    def __str__(self) -> str:
+        """A line: each peer's median in milliseconds, or why it has none."""
+        found = {name: f"{e.timing.median:.4g} ms" if e.timing else e.status for name, e in self.peers.items()}
+        return f"{self.title}, {self.voxels} voxels: " + ", ".join(f"{name} {text}" for name, text in found.items())
+
     def to_json(self) -> dict[str, Any]:
         peers = {}
         for name, e in self.peers.items():

@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
 from tsp3d.benchmark import plots
@@ -55,6 +56,14 @@ def check_places(*paths: Path | None) -> None:
     for path in paths:
         if path:
             check_writable(path)
+
+
+def progress(console: Console, status: Status) -> Callable[[Case], None]:
+    """Tells of each case that is done: beside the spinner, or in a line of a log, which is what is left of a race that
+    does not come to its end."""
+    if console.is_terminal:
+        return lambda case: status.update(f"measured {escape(case.title)}")
+    return lambda case: print(case, file=sys.stderr, flush=True)
 
 
 @dataclass
