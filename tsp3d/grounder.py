@@ -103,7 +103,7 @@ class Grounder:
             device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:1".
             precision: "float32", or on a CPU for the convolutions "int8", with weights that have been calibrated for it
                 (tools/calibrate_int8.py), or "bfloat16", where the CPU multiplies it (AVX-512 BF16).
-            turns: 2 or 4 look at so many turned copies of a scan: more often right, in so many times the time.
+            turns: 2 or 4 look at so many turned copies of a scan: a little more often right, in so many times the time.
 
         Raises:
             UserError: no such weights, or not usable; or no such device, precision or number of turns.

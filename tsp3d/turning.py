@@ -1,7 +1,8 @@
 """Grounding in several turned copies of a scan, whose candidates are put to one vote.
 
 A network has learnt from rooms in every quarter turn, but does not answer alike in each: what it is not sure of, it may
-find in one and miss in another. A copy costs as much as the scan itself. ``benchmarks/turns.md`` says what it brings.
+find in one and miss in another. A copy costs as much as the scan itself; ``benchmarks/turns.py`` measures what it
+brings.
 """
 
 from __future__ import annotations
