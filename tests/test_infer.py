@@ -52,8 +52,8 @@ def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         tsp3d.Grounder,
         "from_pretrained",
         classmethod(
-            lambda cls, name="tsp3d-tiny", device="auto", precision="float32": tsp3d.Grounder(
-                MiddleNetwork(), name=name
+            lambda cls, name="tsp3d-tiny", device="auto", precision="float32", turns=1: tsp3d.Grounder(
+                MiddleNetwork(), name=name, turns=turns
             )
         ),
     )
@@ -117,6 +117,7 @@ def test_folder_with_pictures_and_a_broken_scan(infer, scans, tmp_path, capsys):
         (["{a}", "--text", ""], "say what to find"),
         (["{a}", "--text", "x", "--top-k", "0"], "top_k"),
         (["{a}", "--text", "x", "--min-score", "7"], "min_score"),
+        (["{a}", "--text", "x", "--turns", "2"], "MiddleNetwork does not look at turned copies"),
         (["{a}", "--text", "x", "--json", "{a}/r.json"], "r.json"),
         (["{a}", "--text", "x", "--json", "{a}"], "e.g. results.json"),
         (["{a}", "--text", "x", "--out", "{a}"], "a.npy"),

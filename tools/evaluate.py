@@ -16,11 +16,9 @@ from rich.markdown import Markdown
 from rich.progress import track
 
 from tsp3d.data.datasets import Kind, open_dataset
-from tsp3d.distill.two_streams import TwoStreams
-from tsp3d.evaluation import evaluate_dataset, measure_speed, write_report
-from tsp3d.evaluation.protocols import spread
-from tsp3d.evaluation.report import tables
-from tsp3d.pretrained import load_network, pick_device
+from tsp3d.distill.two_streams import load_model
+from tsp3d.evaluation import evaluate_dataset, measure_speed, spread, tables, write_report
+from tsp3d.pretrained import pick_device
 
 
 @dataclass
@@ -64,14 +62,15 @@ class Args:
     """auto, cpu or cuda."""
     precision: str = "float32"
     """float32; on a CPU also int8, or bfloat16 where the CPU has AVX-512 BF16."""
+    turns: int = 1
+    """1, or look at 2 or 4 turned copies of every scan."""
 
 
 def main(args: Args) -> None:
     """Evaluate, report, print the table."""
     try:
         device = pick_device(args.device)
-        net = load_network(args.model, device, args.precision)
-        model = TwoStreams.from_pretrained(net, args.model, args.two_streams) if args.two_streams else net
+        model = load_model(args.model, device, args.precision, args.two_streams, args.turns)
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
         chosen = spread(len(scenes), args.limit)
         args.out.mkdir(parents=True, exist_ok=True)  # before an hour's work, not after
@@ -88,7 +87,7 @@ def main(args: Args) -> None:
         "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
         **({"annotations": str(args.annotations)} if args.annotations else {}),
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
-        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
+        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k} --turns {args.turns}"
         + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip

@@ -17,7 +17,7 @@ from rich.console import Console
 import tsp3d
 from tsp3d.distill.two_streams import TwoStreams
 from tsp3d.io.write import check_writable
-from tsp3d.results import document, print_table, unique_prefixes, write_json, write_pictures
+from tsp3d.results import document, print_table, try_pictures, unique_prefixes, write_json
 
 
 @dataclass
@@ -32,6 +32,8 @@ class Options:
     """auto, cpu or cuda."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Of the convolutions, on a CPU: int8 is fastest, bfloat16 needs AVX-512 BF16; both are slightly less exact."""
+    turns: Literal[1, 2, 4] = 1
+    """Look at so many turned copies of a scan: a little more often right, in so many times the time."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """The scans' upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"
@@ -64,20 +66,17 @@ def main(options: Options) -> int:
         paths = tsp3d.find_scans(options.scan)
         for place in {options.json, options.out and options.out / "a.png"} - {None, "-"}:
             check_writable(place)
-        grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision)
+        grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision, options.turns)
         if options.two_streams:
             both = TwoStreams.from_pretrained(grounder.network, options.model, options.two_streams)  # type: ignore[arg-type]
-            grounder = tsp3d.Grounder(both, f"{options.model}, 2D stream {options.two_streams:g}", grounder.device)
+            name = f"{options.model}, 2D stream {options.two_streams:g}"
+            grounder = tsp3d.Grounder(both, name, grounder.device, turns=options.turns)
         wanted = ("top_k", "min_score", "up", "unit", "min_presence", "several", "align")
         results = grounder.ground_many(paths, options.text, **{name: getattr(options, name) for name in wanted})
         try:
             for prefix, result in zip(unique_prefixes(paths), results, strict=True):
                 entries.append(grounder.to_json(result))
-                files, problem = [], result.error
-                try:
-                    files = write_pictures(result, options.out, prefix) if options.out else []
-                except tsp3d.UserError as error:
-                    problem = str(error)
+                files, problem = try_pictures(result, options.out, prefix)
                 if problem:
                     failed += 1
                     print(f"error: {problem}", file=sys.stderr)

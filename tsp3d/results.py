@@ -207,6 +207,17 @@ def write_pictures(result: ScanResult, folder: str | os.PathLike[str], prefix: s
     return written
 
 
+def try_pictures(
+    result: ScanResult, folder: str | os.PathLike[str] | None, prefix: str | None = None
+) -> tuple[list[Path], str | None]:
+    """What :func:`write_pictures` has written, if there is a folder for it, and what the user should hear of the scan:
+    its error, or that of the pictures."""
+    try:
+        return write_pictures(result, folder, prefix) if folder else [], result.error
+    except UserError as error:
+        return [], str(error)
+
+
 def turned(box: Box) -> str:
     """ ", turned by 43°" of a box that is not aligned with the input's axes; "" of others."""
     return "" if box.rotation is None else f", turned by {box.turned:.0f}°"

@@ -104,7 +104,7 @@ def test_twins_are_no_negatives() -> None:
 def test_features_are_foretold_up_to_what_all_images_share() -> None:
     """Over the objects (1, 0), (3, 0), (5, 6) the means are 3 and 2, the deviations 1.633 and 2.828."""
     features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 6.0]])
-    told = torch.tensor([[-1.5**0.5, -(0.5**0.5)], [0.0, -1.0], [2 * 1.5**0.5, 2 * 2**0.5]])
+    told = torch.tensor([[-(1.5**0.5), -(0.5**0.5)], [0.0, -1.0], [2 * 1.5**0.5, 2 * 2**0.5]])
     assert feature_loss(told, features).item() == pytest.approx(0, abs=1e-6)
     assert feature_loss(told, 7 * features + 5).item() == pytest.approx(0, abs=1e-6)
     assert feature_loss(-told, features).item() == pytest.approx(2, abs=1e-6)

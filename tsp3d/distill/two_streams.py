@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from tsp3d.distill.view_stream import ViewStream, load_stream
 from tsp3d.io import UserError
 from tsp3d.models.config import ModelConfig
 from tsp3d.models.net import EncodedScene, GroundingNet, RawGrounding
-from tsp3d.pretrained import find_weights
+from tsp3d.pretrained import find_weights, load_network
+from tsp3d.turning import turned
 from tsp3d.views.cameras import ObjectViews
 from tsp3d.views.encoders import ImageEncoder
 from tsp3d.views.objects import iter_object_views
@@ -141,3 +143,13 @@ def rank_anew(scores: Tensor, logits: Tensor, weight: float) -> tuple[Tensor, Te
     seen = weight * (logits - logits.max())
     fused = scores.log().cummin(0).values + seen
     return fused.argsort(descending=True, stable=True), scores * seen.exp()
+
+
+def load_model(
+    name: str, device: torch.device, precision: str = "float32", two_streams: float = 0.0, turns: int = 1
+) -> Any:
+    """A network as :func:`tsp3d.pretrained.load_network` gives it, with its 2D stream unless the weight
+    ``two_streams`` is 0, or in ``turns`` copies of a scan (:func:`tsp3d.turning.turned`). Raises UserError, as these
+    do, and for both together."""
+    net = load_network(name, device, precision)
+    return turned(TwoStreams.from_pretrained(net, name, two_streams) if two_streams else net, turns)

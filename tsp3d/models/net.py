@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from .auxiliary import AuxiliaryHeads
 from .backbone import Backbone, InputSkip
 from .config import ModelConfig, load_model_config
 from .decode import best_boxes, logit_of, several_boxes
-from .head import Begun, GroundingHead, HeadOutput
+from .head import Begun, GroundingHead
 from .mask import MaskHead, MaskScene
 from .presence import PresenceHead
 from .supervision import TrainingOutputs, assign, completion_loss, head_losses, pruning_losses, targets_of
@@ -70,6 +70,21 @@ class Trace(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._coords)
+
+
+@dataclass
+class Candidates:
+    """Voxels of the head that a sentence's boxes are chosen from."""
+
+    logits: Tensor
+    """(N,)"""
+    boxes: Tensor
+    """(N, 6) centre and full size in metres."""
+    features: Tensor
+    """(N, C) fused."""
+    presence: float | None
+    """Logit that anything fits, where the network has a head for it."""
+    trace: Mapping[str, Tensor]
 
 
 @dataclass
@@ -164,46 +179,49 @@ class GroundingNet(nn.Module):
     def ground(
         self, scene: EncodedScene, texts: list[str], top_k: int = 1, nms_iou: float = 0.25, several: bool = False
     ) -> list[RawGrounding]:
-        """The best boxes for each sentence; ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``.
+        """The best boxes for each sentence: :meth:`choose` of its :meth:`candidates`."""
+        return [self.choose(found, top_k, nms_iou, several)[0] for found in self.candidates(scene, texts)]
 
-        ``several``: all that the sentence means, at most ``top_k``: as many as ``config.calibration`` says. Whether its
-        presence is enough is the caller's to judge.
-        """
+    @torch.inference_mode()
+    def candidates(self, scene: EncodedScene, texts: list[str]) -> Iterator[Candidates]:
+        """What the head finds for each sentence, in their order."""
         self._check_eval("ground")
-        results: list[RawGrounding] = []
+        finest = 4 * self.vision_backbone.stride
         for start in range(0, len(texts), SENTENCES_AT_ONCE):
             chunk = texts[start : start + SENTENCES_AT_ONCE]
             text = self._text(chunk)
             index = torch.zeros(len(chunk), dtype=torch.long, device=text.tokens.device)
             out = self.head(scene.levels, text.tokens, text.lengths, index, begun=scene.begun)
-            if several:
-                loose = self._decode(out, len(chunk), SEVERAL_CANDIDATES, SEVERAL_LOOSE_IOU)
-                results += [self._meant(raw, top_k) for raw in loose]
-            else:
-                results += self._decode(out, len(chunk), top_k, nms_iou)
-        return results
+            presence = None
+            if self.presence is not None:
+                presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
+            strides = {stage: finest * {"level1": 2, "level2": 4}.get(stage, 1) for stage in out.trace}
+            borders = torch.searchsorted(out.query, torch.arange(len(chunk) + 1, device=out.query.device)).tolist()
+            for q in range(len(chunk)):
+                own = slice(*borders[q : q + 2])
+                trace = Trace(out.trace, strides, q, self.config.voxel_size)
+                logit = None if presence is None else presence[q]
+                yield Candidates(out.logits[own], out.boxes[own], out.fused[own], logit, trace)
 
-    def _meant(self, raw: RawGrounding, top_k: int) -> RawGrounding:
-        calibration = self.config.calibration
-        rows = several_boxes(raw.boxes, raw.scores, calibration.several_share, calibration.several_iou)[:top_k]
-        return replace(raw, boxes=raw.boxes[rows], scores=raw.scores[rows], features=raw.features[rows])
+    @torch.inference_mode()
+    def choose(
+        self, found: Candidates, top_k: int = 1, nms_iou: float = 0.25, several: bool = False
+    ) -> tuple[RawGrounding, Tensor]:
+        """The best boxes among a sentence's candidates, and the row (k,) int64 of the candidate behind each.
 
-    def _decode(self, out: HeadOutput, sentences: int, top_k: int, nms_iou: float) -> list[RawGrounding]:
-        results, presence = [], None
-        finest = 4 * self.vision_backbone.stride
-        strides = {stage: finest * {"level1": 2, "level2": 4}.get(stage, 1) for stage in out.trace}
-        borders = torch.searchsorted(out.query, torch.arange(sentences + 1, device=out.query.device)).tolist()
-        if self.presence is not None:
-            presence = self.presence(out.fused, out.logits, out.query, out.said).tolist()
-        for q in range(sentences):
-            first, last = borders[q : q + 2]
-            vote = self.config.head.vote_iou
-            boxes, scores, kept = best_boxes(out.logits[first:last], out.boxes[first:last], top_k, nms_iou, vote)
-            best = float(scores.max()) if len(scores) else 0.0
-            logit = presence[q] if presence is not None else logit_of(best)
-            trace = Trace(out.trace, strides, q, self.config.voxel_size)
-            results.append(RawGrounding(boxes, scores, out.fused[first:last][kept], self._present(logit), trace))
-        return results
+        ``top_k`` > 1 suppresses boxes that overlap a better one by ``nms_iou``. ``several``: all that the sentence
+        means, at most ``top_k``: as many as ``config.calibration`` says. Whether its presence is enough is the
+        caller's to judge.
+        """
+        vote, calibration = self.config.head.vote_iou, self.config.calibration
+        count, overlap = (SEVERAL_CANDIDATES, SEVERAL_LOOSE_IOU) if several else (top_k, nms_iou)
+        boxes, scores, rows = best_boxes(found.logits, found.boxes, count, overlap, vote)
+        best = float(scores.max()) if len(scores) else 0.0
+        presence = self._present(logit_of(best) if found.presence is None else found.presence)
+        if several:
+            meant = several_boxes(boxes, scores, calibration.several_share, calibration.several_iou)[:top_k]
+            boxes, scores, rows = boxes[meant], scores[meant], rows[meant]
+        return RawGrounding(boxes, scores, found.features[rows], presence, found.trace), rows
 
     def _present(self, logit: float) -> float:
         calibration = self.config.calibration

@@ -22,7 +22,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     ),
     **dict.fromkeys(("data.detection_names", "data.prefetch", "optim.steps", "log.every"), (1, math.inf)),
     **dict.fromkeys(
-        ("data.sentence_share", "data.labelled_share", "data.mirror_probability", "data.detection_probability", "data.absent_probability",
+        ("data.sentence_share", "data.labelled_share", "data.mirror_probability", "data.detection_probability",
+         "data.absent_probability",
          "data.augment.flip", "data.augment.color_drop", "optim.ema"), (0, 1),
     ),
 }  # fmt: skip
