@@ -88,7 +88,7 @@ def main(args: Args) -> None:
         **({"annotations": str(args.annotations)} if args.annotations else {}),
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
         "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
-        + f" --turns {args.turns}" * (args.turns > 1) + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
+        f"{f' --turns {args.turns}' * (args.turns > 1)}" + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     Console().print(Markdown(tables(result)))
