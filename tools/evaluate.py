@@ -85,10 +85,10 @@ def main(args: Args) -> None:
         raise SystemExit(f"evaluate: {error}") from error
     result.info |= {
         "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
-        **({"annotations": str(args.annotations)} if args.annotations else {}),
+        "turns": args.turns, **({"annotations": str(args.annotations)} if args.annotations else {}),
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
         "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
-        f"{f' --turns {args.turns}' * (args.turns > 1)}" + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
+        + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     Console().print(Markdown(tables(result)))
