@@ -24,6 +24,11 @@ STRANGERS = 3
 """Sentences of each room that nothing in it fits, where there are so many."""
 
 
+def turned_down(grounder: tsp3d.Grounder, answer: tsp3d.Grounding) -> bool:
+    """Whether the model's own threshold of presence says that nothing fits."""
+    return answer.presence is not None and answer.presence < grounder.min_presence
+
+
 def room(grounder: tsp3d.Grounder, sample, queries: list, strangers: list[str], found: dict[str, list]) -> None:
     """Adds what comes of one room: IoU, score and mask of each sentence, what is turned down, processor seconds."""
     begin = time.process_time()
@@ -39,9 +44,9 @@ def room(grounder: tsp3d.Grounder, sample, queries: list, strangers: list[str], 
         found["iou"].append(paired_iou(answer.boxes_m[0], sample.boxes[query.targets[0]]))
         found["score"].append(answer.boxes[0].score)
         found["mask"].append((mask & true).sum() / max((mask | true).sum(), 1))
-        found["doubted"].append(answer.presence < grounder.min_presence)
+        found["doubted"].append(turned_down(grounder, answer))
     if strangers:
-        found["refused"] += [answer.presence < grounder.min_presence for answer in grounder.ground(scene, strangers)]
+        found["refused"] += [turned_down(grounder, answer) for answer in grounder.ground(scene, strangers)]
 
 
 def row(turns: int, found: dict[str, list], one: dict[str, list]) -> str:

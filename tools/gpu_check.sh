@@ -6,8 +6,9 @@
 # OUT gets report.md and a log of each step. Without nvcc, or with BUILD=0, a library that is there already
 # (tsp3d/_C_cuda.so) is tested.
 # Environment: PYTHON, CUDA_HOME (default /usr/local/cuda, else that of the nvcc on the path), STEP_SECONDS (default 240)
-# for each of the later steps, TOTAL_SECONDS (default 570) for all: what would begin later is left out. Python needs what tsp3d imports (pyproject.toml), setuptools 77, pytest, pytest-benchmark
-# and hypothesis; PYTHONPATH may name a folder that holds them.
+# for each of the later steps, TOTAL_SECONDS (default 570) for all: what would begin later is left out. Python needs what
+# tsp3d imports (pyproject.toml), setuptools 77, pytest, pytest-benchmark and hypothesis; PYTHONPATH may name a folder that
+# holds them.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: tools/gpu_check.sh OUT}

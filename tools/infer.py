@@ -33,7 +33,7 @@ class Options:
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Of the convolutions, on a CPU: int8 is fastest, bfloat16 needs AVX-512 BF16; both are slightly less exact."""
     turns: Literal[1, 2, 4] = 1
-    """Look at so many turned copies of a scan: a little more often right, in so many times the time."""
+    """Look at so many turned copies of a scan: a little more often right, and slower."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """The scans' upward axis; z unless given (GLB: y, as that format says)."""
     unit: Literal["m", "cm", "mm"] = "m"

@@ -70,8 +70,8 @@ class Grounder:
     ) -> None:  # fmt: skip
         """``network`` is moved to ``device`` (as :meth:`from_pretrained` has it) and put in evaluation mode if it is a
         torch module. Scans wider than 1.5 times ``tile`` metres (6 or more) are cut into tiles (:mod:`tsp3d.tiling`);
-        infinity keeps all whole. With ``turns`` 2 or 4 the network looks at so many turned copies of
-        each, which takes so many times as long (:mod:`tsp3d.turning`).
+        infinity keeps all whole. With ``turns`` 2 or 4 the network looks at so many turned copies of each, which takes
+        longer (:mod:`tsp3d.turning`).
 
         Raises:
             UserError: a name in the place of a network, no such device, too small tiles, another number of turns, or
@@ -103,7 +103,7 @@ class Grounder:
             device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:1".
             precision: "float32", or on a CPU for the convolutions "int8", with weights that have been calibrated for it
                 (tools/calibrate_int8.py), or "bfloat16", where the CPU multiplies it (AVX-512 BF16).
-            turns: 2 or 4 look at so many turned copies of a scan: a little more often right, in so many times the time.
+            turns: 2 or 4 look at so many turned copies of a scan: a little more often right, and slower.
 
         Raises:
             UserError: no such weights, or not usable; or no such device, precision or number of turns.

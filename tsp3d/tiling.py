@@ -7,7 +7,7 @@ time and memory grow with the number of tiles, not with its square.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -56,18 +56,18 @@ class TiledScene:
 
 
 @dataclass
-class TiledGrounding:
-    """Boxes of one sentence from all tiles, best first."""
+class MergedGrounding:
+    """Boxes of one sentence from several parts or copies of a scan, best first."""
 
     boxes: Tensor
     """(k, 6) metres, in the frame of the scan."""
     scores: Tensor
     """(k,)"""
     presence: float | None = None
-    """How sure the surest tile is that something fits, where the network says."""
-    trace: dict[str, Tensor] = field(default_factory=dict)
+    """Probability that anything fits, where the network says: that of the surest tile."""
+    trace: Mapping[str, Tensor] = field(default_factory=dict)
     parts: list[tuple[int, Any, int]] = field(default_factory=list)
-    """For each box its tile, that tile's answer, and its row there."""
+    """For each box the tile or copy that it is from, the answer that has it, and its row there."""
 
 
 def cut(xyz: Tensor, side: float = TILE_M, overlap: float = OVERLAP_M) -> list[Tile]:
@@ -163,7 +163,7 @@ class TiledNetwork:
             result.append(scene.tiles[tile].rows[found[0]])
         return result
 
-    def _merge(self, tiles: list[Tile], answers: list[Any], top_k: int) -> TiledGrounding:
+    def _merge(self, tiles: list[Tile], answers: list[Any], top_k: int) -> MergedGrounding:
         boxes, scores, worth, parts, trace, presences = [], [], [], [], {}, []
         for number, (tile, answer) in enumerate(zip(tiles, answers, strict=True)):
             shift = answer.boxes.new_tensor([*tile.center, 0.0])
@@ -182,7 +182,7 @@ class TiledNetwork:
         surest = max(presences, default=None)
         all_boxes = torch.cat(boxes)
         kept = sparse.nms_3d(all_boxes, torch.cat(worth), NMS_IOU)[:top_k]
-        return TiledGrounding(
+        return MergedGrounding(
             all_boxes[kept], torch.cat(scores)[kept], surest, {stage: torch.cat(xyz) for stage, xyz in trace.items()},
             [parts[row] for row in kept.tolist()],
         )  # fmt: skip

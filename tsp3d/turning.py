@@ -1,56 +1,27 @@
 """Grounding in several turned copies of a scan, whose candidates are put to one vote.
 
 A network has learnt from rooms in every quarter turn, but does not answer alike in each: what it is not sure of, it may
-find in one and miss in another. A copy costs as much as the scan itself; ``benchmarks/turns.py`` measures what it
-brings.
+find in one and miss in another. Presence is from the mean of the copies' logits, the trace is that of the copy that is
+not turned. ``benchmarks/turns.py`` measures what it brings and costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from tsp3d.io import UserError
+from tsp3d.tiling import MergedGrounding
 
 if TYPE_CHECKING:
     from tsp3d.grounder import Network
 
 TURNS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3)}
 """Quarter turns of the copies, by their number: they leave walls along the axes, and boxes exact."""
-
-
-@dataclass
-class TurnedGrounding:
-    """Boxes of one sentence from all copies, best first, in the frame of the scan."""
-
-    answer: Any
-    """The network's own, of the pooled candidates."""
-    copies: list[int]
-    """For each box the copy that the candidate behind it was found in."""
-
-    @property
-    def boxes(self) -> Tensor:
-        """(k, 6) metres."""
-        return self.answer.boxes
-
-    @property
-    def scores(self) -> Tensor:
-        """(k,)"""
-        return self.answer.scores
-
-    @property
-    def presence(self) -> float:
-        """Calibrated probability that anything fits, from the mean of the copies' logits."""
-        return self.answer.presence
-
-    @property
-    def trace(self) -> Any:
-        """Of the copy that is not turned."""
-        return self.answer.trace
 
 
 def turn(values: Tensor, quarters: int) -> Tensor:
@@ -83,26 +54,26 @@ class TurnedNetwork:
         return [self.network.encode(turn(xyz, quarters), rgb) for quarters in self.quarters]
 
     @torch.inference_mode()
-    def ground(self, scene: list[Any], texts: list[str], top_k: int = 1, **options: Any) -> list[TurnedGrounding]:
+    def ground(self, scene: list[Any], texts: list[str], top_k: int = 1, **options: Any) -> list[MergedGrounding]:
         """The best boxes of each text by the votes of all copies' candidates; options as the network's."""
         found = zip(*(self.network.candidates(encoded, texts) for encoded in scene), strict=True)
         return [self._choose(copies, top_k, **options) for copies in found]
 
-    def masks(self, scene: list[Any], raw: TurnedGrounding, which: Sequence[int]) -> list[Tensor] | None:
+    def masks(self, scene: list[Any], raw: MergedGrounding, which: Sequence[int]) -> list[Tensor] | None:
         """For the boxes at ``which`` of an answer the points (int64, ascending) that are the object's, as they show in
         the copy of each; None where the network has no masks."""
         predict = getattr(self.network, "masks", None)
         result = []
         for row in which:
-            copy = raw.copies[row]
-            there = replace(raw.answer, boxes=turn(raw.answer.boxes, self.quarters[copy]))
-            mask = predict(scene[copy], there, [row]) if predict is not None else None
+            copy, answer, place = raw.parts[row]
+            there = replace(answer, boxes=turn(answer.boxes, self.quarters[copy]))
+            mask = predict(scene[copy], there, [place]) if predict is not None else None
             if mask is None:
                 return None
             result += mask
         return result
 
-    def _choose(self, copies: Sequence[Any], top_k: int, **options: Any) -> TurnedGrounding:
+    def _choose(self, copies: Sequence[Any], top_k: int, **options: Any) -> MergedGrounding:
         presences = [one.presence for one in copies]
         pooled = replace(
             copies[0],
@@ -113,13 +84,15 @@ class TurnedNetwork:
         )
         answer, rows = self.network.choose(pooled, top_k, **options)
         ends = torch.tensor([len(one.logits) for one in copies], device=rows.device).cumsum(0)
-        return TurnedGrounding(answer, torch.searchsorted(ends, rows, right=True).tolist())
+        found_in = torch.searchsorted(ends, rows, right=True).tolist()
+        parts = [(copy, answer, row) for row, copy in enumerate(found_in)]
+        return MergedGrounding(answer.boxes, answer.scores, answer.presence, answer.trace, parts)
 
 
 def turned(network: Network, turns: int) -> Any:
     """``network`` itself for one turn, or a :class:`TurnedNetwork` for 2 or 4. Raises UserError for another number, or
     a network whose candidates are not to be had."""
-    if turns not in TURNS:
+    if turns not in list(TURNS):  # in no dictionary: it may be a list
         raise UserError(f"turns must be 1, 2 or 4, got {turns!r}")
     if turns == 1:
         return network

@@ -148,6 +148,18 @@ def test_a_share_of_the_scenes_has_labels(scenes: PreparedScenes) -> None:
     assert {name for batch in alone for name in batch.scene_ids} == {scenes.scene_ids[0], scenes.scene_ids[3]}
 
 
+def test_absent_sentences_are_those_of_scenes_with_labels(
+    scenes: PreparedScenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = set()
+    own = PreparedScenes.queries
+    monkeypatch.setattr(PreparedScenes, "queries", lambda self, index: asked.add(index) or own(self, index))
+    samples = TrainingSamples(scenes, DataConfig(labelled_share=0.4, absent_probability=1, points_per_scene=50))
+    for epoch in range(20):
+        samples[epoch, 0]
+    assert asked == {0, 3}
+
+
 @pytest.mark.parametrize("share, expected", [(1.0, 10), (0.5, 5), (0.1, 1), (0.001, 1)])
 def test_a_share_of_the_sentences_is_always_the_same(scenes: PreparedScenes, share: float, expected: int) -> None:
     config = DataConfig(sentence_share=share, mirror_probability=0, detection_probability=0)

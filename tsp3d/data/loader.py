@@ -83,6 +83,8 @@ class TrainingSamples(Dataset[SceneSample]):
         """False leaves out every text, for training on objects alone."""
         self.labelled = _spread(len(scenes), config.labelled_share)
         """(scenes,) whether a scene has labels."""
+        self.known, self.rest = ([i for i, own in enumerate(self.labelled) if own is has] for has in (True, False))
+        """The scenes that have labels, and the others."""
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -92,7 +94,7 @@ class TrainingSamples(Dataset[SceneSample]):
         sample = self.scenes[scene]
         if not self.labelled[scene]:
             unknown = np.full(len(sample.boxes), -1, dtype=np.int64)
-            sample = sample.replace(classes=unknown, colors=unknown, labels=(), queries=())
+            sample = sample.replace(classes=unknown, colors=unknown, labels=())
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
         spoken = self.sentences and self.labelled[scene]
         sample = sample.replace(queries=self._choose(sample, rng) if spoken else ())
@@ -111,7 +113,7 @@ class TrainingSamples(Dataset[SceneSample]):
                 prompt = detection_query(sample, rng, config.detection_names)
                 queries += [prompt] if prompt else []
         if rng.random() < config.absent_probability:
-            other = self.scenes.queries(int(rng.integers(len(self.scenes))))
+            other = self.scenes.queries(self.known[int(rng.integers(len(self.known)))])
             absent = absent_query(sample, other, rng)
             queries += [absent] if absent else []
         if config.unlabelled_sentences:
@@ -176,11 +178,9 @@ def training_loader(
 ) -> DataLoader[GroundingBatch]:
     """Loader of the batches of steps ``start`` to ``stop`` (excluded) of process ``rank`` among ``world``."""
     config = samples.config
-    known = [i for i, labelled in enumerate(samples.labelled) if labelled]
-    rest = [i for i, labelled in enumerate(samples.labelled) if not labelled]
-    parts = [(known, config.scenes_per_step), (rest, config.bare_scenes)]
-    if not rest:
-        parts = [(known, config.scenes_per_step + config.bare_scenes)]
+    parts = [(samples.known, config.scenes_per_step), (samples.rest, config.bare_scenes)]
+    if not samples.rest:
+        parts = [(samples.known, config.scenes_per_step + config.bare_scenes)]
     sampler = JoinedSampler(
         [StepSampler(pool, count, samples.seed, start, stop, rank, world) for pool, count in parts if count]
     )
