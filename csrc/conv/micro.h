@@ -16,9 +16,10 @@ struct Micro {
   void (*conv)(const T* in, int64_t in_stride, T* out, int64_t out_stride, const T* w, int64_t cin, int vectors,
                const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t first_out);
 
-  // sum (rows, sum_stride) += outer(in[i, :rows], grad[o, :vectors * lanes]) over `count` pairs; rows <= outer_rows.
+  // sum (rows, sum_stride) += outer(in[i, :rows], grad[o, :vectors * lanes]) over `count` pairs; rows <= outer_rows. What sum
+  // held is not read where it is `fresh`.
   void (*outer)(const T* in, int64_t in_stride, const T* grad, int64_t grad_stride, T* sum, int64_t sum_stride, int rows,
-                int vectors, const int32_t* in_rows, const int32_t* out_rows, int64_t count);
+                int vectors, const int32_t* in_rows, const int32_t* out_rows, int64_t count, bool fresh);
 };
 
 template <class T>

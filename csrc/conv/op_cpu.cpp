@@ -5,7 +5,7 @@
 
 #include "../common/prefetch.h"
 #include "bf16.h"
-#include "blocks.h"
+#include "parts.h"
 #include "micro.h"
 
 namespace tsp3d {
@@ -13,36 +13,41 @@ namespace {
 
 constexpr int64_t kChunkBytes = 160 * 1024;  // what the pairs of a run of the weight gradient's tiles may take of L1 and L2
 
-// weight (K, cin, cout) as op.h has panels of it.
+// The panel of one offset's weight (cin, cout), of given strides, that begins with output channel `first`: op.h.
 template <class T>
-void pack(const Tensor& weight, T* panels) {
-  const int64_t volume = weight.size(0), cin = weight.size(1), cout = weight.size(2), padded = round_up(cout, kPanel);
-  const int64_t strides[3] = {weight.stride(0), weight.stride(1), weight.stride(2)};
-  parallel_items(volume, volume * cin * padded, [&](int64_t k) {
-    T* target = panels + k * cin * padded;
-    const T* source = data<T>(weight) + k * strides[0];
-    if (strides[2] == 1) {  // row by row, as it lies in memory
-      for (int64_t c = 0; c < cin; ++c, source += strides[1])
-        for (int64_t first = 0; first < padded; first += kPanel) {
-          const int64_t real = std::min(kPanel, cout - first);
-          T* row = target + first * cin + c * kPanel;
-          std::copy_n(source + first, real, row);
-          std::fill(row + real, row + kPanel, T(0));
-        }
-      return;
+void pack_panel(const T* source, const int64_t* strides, int64_t cin, int64_t cout, int64_t first, T* target) {
+  const int64_t real = std::min(kPanel, cout - first);
+  source += first * strides[1];
+  if (strides[1] == 1) {  // row by row, as it lies in memory
+    for (int64_t c = 0; c < cin; ++c, source += strides[0], target += kPanel) {
+      std::copy_n(source, real, target);
+      std::fill(target + real, target + kPanel, T(0));
     }
-    // Transposed: a few channels at a time, so that a cache line of each row is read once.
-    for (int64_t first = 0; first < padded; first += kPanel)
-      for (int64_t c0 = 0; c0 < cin; c0 += 16) {
-        const int64_t channels = std::min<int64_t>(16, cin - c0);
-        for (int64_t j = 0; j < kPanel; ++j) {
-          const T* column = source + c0 * strides[1] + (first + j) * strides[2];
-          for (int64_t c = 0; c < channels; ++c) target[c * kPanel + j] = first + j < cout ? column[c * strides[1]] : T(0);
-        }
-        target += channels * kPanel;
-      }
-  });
+    return;
+  }
+  // Transposed: a few channels at a time, so that a cache line of each row is read once.
+  for (int64_t c0 = 0; c0 < cin; c0 += 16, source += 16 * strides[0], target += 16 * kPanel) {
+    const int64_t channels = std::min<int64_t>(16, cin - c0);
+    for (int64_t j = 0; j < kPanel; ++j) {
+      const T* column = source + j * strides[1];
+      for (int64_t c = 0; c < channels; ++c) target[c * kPanel + j] = j < real ? column[c * strides[0]] : T(0);
+    }
+  }
 }
+
+// A weight (K, cin, cout) that lies anyhow, panel by panel.
+template <class T>
+struct Weight {
+  explicit Weight(const Tensor& weight)
+      : numbers(data<T>(weight)), volume(weight.size(0)), cin(weight.size(1)), cout(weight.size(2)) {
+    for (int i = 0; i < 3; ++i) strides[i] = weight.stride(i);
+  }
+  void pack(int64_t k, int64_t first, T* target) const {
+    pack_panel(numbers + k * strides[0], strides + 1, cin, cout, first, target);
+  }
+  const T* numbers;
+  int64_t volume, cin, cout, strides[3];
+};
 
 // What is added to each row of a convolution, and whether negative numbers become zero.
 template <class T>
@@ -50,63 +55,81 @@ struct Epilogue {
   const T *bias = nullptr, *residual = nullptr;
   bool relu = false;
 
-  // What the sums of rows begin..end start from. `padded` numbers a row; those past cout are zero.
-  void start(T* sums, int64_t begin, int64_t end, int64_t cout, int64_t padded) const {
-    for (int64_t r = begin; r < end; ++r, sums += padded) {
+  // What the sums of a part start from. `padded` numbers a row; those past cout are zero.
+  void start(const Part& part, T* sums, int64_t cout, int64_t padded) const {
+    const int64_t from = part.from, to = std::min(part.to, cout);
+    for (int64_t r = part.begin; r < part.end; ++r, sums += padded) {
+      const T* more = residual ? residual + r * cout : bias;
       if (residual && bias)
-        for (int64_t c = 0; c < cout; ++c) sums[c] = residual[r * cout + c] + bias[c];
-      else if (residual || bias)
-        std::copy_n(residual ? residual + r * cout : bias, cout, sums);
+        for (int64_t c = from; c < to; ++c) sums[c] = more[c] + bias[c];
+      else if (more)
+        std::copy(more + from, more + to, sums + from);
       else
-        std::fill_n(sums, cout, T(0));
-      std::fill_n(sums + cout, padded - cout, T(0));
+        std::fill(sums + from, sums + to, T(0));
+      std::fill(sums + to, sums + part.to, T(0));
     }
   }
-  void finish(T* sums, int64_t count) const {
+  void finish(const Part& part, T* sums, int64_t padded) const {
     if (!relu) return;
-    for (int64_t i = 0; i < count; ++i) sums[i] = sums[i] < T(0) ? T(0) : sums[i];  // keeps NaN
+    for (int64_t r = part.begin; r < part.end; ++r, sums += padded)
+      for (int64_t c = part.from; c < part.to; ++c) sums[c] = sums[c] < T(0) ? T(0) : sums[c];  // keeps NaN
   }
 };
 
-// The result of a convolution whose sums are of its own type: add as in_blocks has it.
+// Whether a weight is far more to read than the features: then each thread has output channels of its own, and reads its share of
+// the weight once, rather than rows of its own and all of the weight.
+bool heavy(const Map& map, int64_t num_in, int64_t cout) {
+  return cout > kPanel && map.volume * cout > 4 * num_in;
+}
+
+// The result of a convolution whose sums are of its own type: add as in_parts has it.
 template <class T, class Add>
-Tensor summed(const Tensor& like, const Map& map, int64_t num_out, int64_t cin, int64_t cout, int64_t padded,
+Tensor summed(const Tensor& feats, const Map& map, int64_t num_out, int64_t cout, int64_t padded,
               const Epilogue<T>& epilogue, const Add& add) {
-  Tensor out = make<T>(like, {num_out, cout});
+  Tensor out = make<T>(feats, {num_out, cout});
   if (num_out == 0 || cout == 0) return out;
   T* result = mutable_data<T>(out);
-  const auto start = [&](int64_t begin, int64_t end) {
-    T* sums = padded == cout ? result + begin * cout : workspace<T, 3>((end - begin) * padded);
-    epilogue.start(sums, begin, end, cout, padded);
+  const auto start = [&](const Part& part) {
+    T* sums = padded == cout ? result + part.begin * cout : workspace<T, 3>((part.end - part.begin) * padded);
+    epilogue.start(part, sums, cout, padded);
     return sums;
   };
-  const auto finish = [&](T* sums, int64_t begin, int64_t end) {
-    epilogue.finish(sums, (end - begin) * padded);
+  const auto finish = [&](const Part& part, T* sums) {
+    epilogue.finish(part, sums, padded);
     if (padded != cout)
-      for (int64_t r = begin; r < end; ++r)
-        std::copy_n(sums + (r - begin) * padded, cout, result + r * cout);
+      for (int64_t r = part.begin; r < part.end; ++r, sums += padded)
+        std::copy(sums + part.from, sums + std::min(part.to, cout), result + r * cout + part.from);
   };
-  in_blocks<T>(map, num_out, cin * cout, padded, start, add, finish);
+  const int64_t width = heavy(map, feats.size(0), cout) ? kPanel : padded;
+  in_parts<T>(map, num_out, feats.size(1) * cout, padded, width, start, add, finish);
   return out;
 }
 
-// panels of a weight (K, cin, cout), as op.h has them.
-template <class T>
-Tensor conv_t(const Tensor& feats_, const T* panels, int64_t cout, const Map& map, int64_t num_out,
+// panel(k, first): the panel of offset k's weight that begins with output channel `first`.
+template <class T, class Panel>
+Tensor conv_t(const Tensor& feats_, const Panel& panel, int64_t cout, const Map& map, int64_t num_out,
               const Epilogue<T>& epilogue = {}) {
   const Tensor feats = dense<T>(feats_, "feats");
   const Micro<T>& kernel = micro<T>();
-  const int64_t cin = feats.size(1), lanes = kernel.lanes;
-  const int64_t padded = round_up(cout, lanes), size = cin * round_up(cout, kPanel);
+  const int64_t cin = feats.size(1), lanes = kernel.lanes, padded = round_up(cout, lanes);
   const T* in = data<T>(feats);
-  const auto add = [&](int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t begin) {
-    for (int64_t first = 0; first < padded; first += 2 * lanes) {
-      const T* w = panels + k * size + first / kPanel * kPanel * cin + first % kPanel;
-      const int vectors = first + 2 * lanes <= padded ? 2 : 1;
-      kernel.conv(in, cin, sums + first, padded, w, cin, vectors, in_rows, out_rows, count, begin);
+  const auto add = [&](const Part& part, int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows,
+                       int64_t count) {
+    for (int64_t at = part.from; at < part.to; at += kPanel) {
+      const T* w = panel(k, at);
+      const int64_t last = std::min(at + kPanel, part.to);
+      for (int64_t first = at; first < last; first += 2 * lanes)
+        kernel.conv(in, cin, sums + first, padded, w + first - at, cin, first + 2 * lanes <= last ? 2 : 1, in_rows,
+                    out_rows, count, static_cast<int32_t>(part.begin));
     }
   };
-  return summed<T>(feats, map, num_out, cin, cout, padded, epilogue, add);
+  return summed<T>(feats, map, num_out, cout, padded, epilogue, add);
+}
+
+// The panels of a packed weight, as op.h has them, `rows` numbers deep.
+template <class T>
+auto packed(const T* panels, int64_t rows, int64_t cout) {
+  return [=](int64_t k, int64_t first) { return panels + (k * round_up(cout, kPanel) + first) * rows; };
 }
 
 // Features rounded to bfloat16, panels in it, sums in float32.
@@ -114,19 +137,20 @@ Tensor conv_in_bf16(const Tensor& feats_, const uint16_t* panels, int64_t cout, 
                     const Epilogue<float>& epilogue) {
   const Tensor feats = dense<float>(feats_, "feats");
   const int64_t rows = feats.size(0), cin = feats.size(1), even = round_up(cin, 2);
-  const int64_t padded = round_up(cout, kBf16Lanes), size = even * round_up(cout, kPanel);
+  const int64_t padded = round_up(cout, kBf16Lanes);
   uint16_t* in = workspace<uint16_t, 0>(rows * even);
   parallel_ranges(rows, rows * even, [&](int64_t begin, int64_t end) {
     to_bf16(data<float>(feats) + begin * cin, end - begin, cin, even, in + begin * even);
   });
   static_assert(kPanel == 2 * kBf16Lanes);
-  const auto add = [&](int64_t k, float* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count,
-                       int32_t begin) {
-    for (int64_t first = 0; first < padded; first += kPanel)
-      conv_bf16(in, even, sums + first, padded, panels + k * size + first * even, first + kPanel <= padded ? 2 : 1, in_rows,
-                out_rows, count, begin);
+  const auto panel = packed(panels, even, cout);
+  const auto add = [&](const Part& part, int64_t k, float* sums, const int32_t* in_rows, const int32_t* out_rows,
+                       int64_t count) {
+    for (int64_t first = part.from; first < part.to; first += kPanel)
+      conv_bf16(in, even, sums + first, padded, panel(k, first), first + kPanel <= part.to ? 2 : 1, in_rows, out_rows,
+                count, static_cast<int32_t>(part.begin));
   };
-  return summed<float>(feats, map, num_out, cin, cout, padded, epilogue, add);
+  return summed<float>(feats, map, num_out, cout, padded, epilogue, add);
 }
 
 // Offsets in `shares` lists of nearly equal numbers of pairs: the longest first, each to the shortest list.
@@ -174,45 +198,52 @@ Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) 
     const int64_t share = item % tile_shares;
     const int64_t first_tile = tiles * share / tile_shares, last_tile = tiles * (share + 1) / tile_shares;
     const int64_t first_row = cin * first_tile / tiles, last_row = cin * last_tile / tiles;
-    const int64_t size = (last_row - first_row) * padded;
-    T* all_sums = workspace<T, 3>(own.size() * size);
-    std::fill(all_sums, all_sums + own.size() * size, T(0));
+    const int64_t channels = last_row - first_row, size = channels * padded;
+    const bool direct = padded == cout;
+    T* sums_of_all = direct ? nullptr : workspace<T, 3>(own.size() * size);
+    const auto sums_of = [&](size_t k) {
+      return direct ? result + (own[k] * cin + first_row) * cout : sums_of_all + k * size;
+    };
     // Rows of grad that are not whole vectors are copied to rows that are.
-    T* copy = padded == cout ? nullptr : workspace<T, 4>(chunk * padded);
-    int32_t* numbers = padded == cout ? nullptr : workspace<int32_t, 4>(chunk);
+    T* copy = direct ? nullptr : workspace<T, 4>(chunk * padded);
+    int32_t* numbers = direct ? nullptr : workspace<int32_t, 4>(chunk);
     if (numbers) std::iota(numbers, numbers + chunk, 0);
     if (copy) std::fill(copy, copy + chunk * padded, T(0));
     std::vector<int64_t> at(own.size());
-    for (size_t k = 0; k < own.size(); ++k) at[k] = map.s[own[k]];
+    for (size_t k = 0; k < own.size(); ++k) {
+      at[k] = map.s[own[k]];
+      if (at[k] == map.s[own[k] + 1]) std::fill_n(sums_of(k), size, T(0));
+    }
     for (int64_t last = segment; last < rows + segment; last += segment)
       for (size_t k = 0; k < own.size(); ++k) {
         const int32_t* high = map.out_rows + map.s[own[k] + 1];
         const int64_t end =
             last >= rows ? map.s[own[k] + 1] : std::lower_bound(map.out_rows + at[k], high, last) - map.out_rows;
-        T* sums = all_sums + k * size;
+        T* sums = sums_of(k);
         for (int64_t p = at[k]; p < end; p += chunk) {
           const int64_t count = std::min(chunk, end - p);
           for (int64_t q = p; apart && q < p + count; ++q) {
-            ask_for(in + map.in_rows[q] * cin + first_row, last_row - first_row);
+            ask_for(in + map.in_rows[q] * cin + first_row, channels);
             ask_for(g + map.out_rows[q] * cout, cout);
           }
           if (copy)
             for (int64_t i = 0; i < count; ++i) std::copy_n(g + map.out_rows[p + i] * cout, cout, copy + i * padded);
           const T* source = copy ? copy : g;
           const int32_t* source_rows = copy ? numbers : map.out_rows + p;
+          const bool fresh = p == map.s[own[k]];
           for (int64_t first = 0; first < padded; first += 2 * lanes)
             for (int64_t tile = first_tile; tile < last_tile; ++tile) {
               const int64_t from = cin * tile / tiles, to = cin * (tile + 1) / tiles;
               kernel.outer(in + from, cin, source + first, padded, sums + (from - first_row) * padded + first, padded,
                            static_cast<int>(to - from), first + 2 * lanes <= padded ? 2 : 1, map.in_rows + p,
-                           source_rows, count);
+                           source_rows, count, fresh);
             }
         }
         at[k] = end;
       }
-    for (size_t k = 0; k < own.size(); ++k)
-      for (int64_t r = first_row; r < last_row; ++r)
-        std::copy_n(all_sums + k * size + (r - first_row) * padded, cout, result + (own[k] * cin + r) * cout);
+    for (size_t k = 0; !direct && k < own.size(); ++k)
+      for (int64_t r = 0; r < channels; ++r)
+        std::copy_n(sums_of(k) + r * padded, cout, result + (own[k] * cin + first_row + r) * cout);
   });
   return out;
 }
@@ -226,9 +257,22 @@ Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, co
   return dispatch_real(feats, "conv", [&](auto zero) {
     using T = decltype(zero);
     const int64_t cout = weight.size(2);
-    T* panels = workspace<T, 2>(map.volume * feats.size(1) * round_up(cout, kPanel));
-    pack(weight, panels);
-    return conv_t<T>(feats, panels, cout, map, num_out);
+    const Weight<T> own(weight);
+    const int64_t cin = feats.size(1), wide = round_up(cout, kPanel);
+    if (heavy(map, feats.size(0), cout)) {  // each panel is read by one thread, or a few times: made where it is used
+      const auto panel = [&](int64_t k, int64_t first) {
+        T* target = workspace<T, 2>(cin * kPanel);
+        own.pack(k, first, target);
+        return target;
+      };
+      return conv_t<T>(feats, panel, cout, map, num_out);
+    }
+    T* panels = workspace<T, 2>(map.volume * cin * wide);
+    const auto place = packed(panels, cin, cout);
+    parallel_items(map.volume, map.volume * cin * wide, [&](int64_t k) {
+      for (int64_t first = 0; first < wide; first += kPanel) own.pack(k, first, panels + (k * wide + first) * cin);
+    });
+    return conv_t<T>(feats, place, cout, map, num_out);
   });
 }
 
@@ -250,7 +294,7 @@ Tensor conv_fused(const Tensor& feats, const Tensor& panels_, int64_t channels, 
         return conv_in_bf16(feats, static_cast<const uint16_t*>(panels.const_data_ptr()), channels, map, num_out, epilogue);
       }
     const Tensor panels = dense<T>(panels_, "panels");
-    return conv_t<T>(feats, data<T>(panels), channels, map, num_out, epilogue);
+    return conv_t<T>(feats, packed(data<T>(panels), feats.size(1), channels), channels, map, num_out, epilogue);
   });
 }
 

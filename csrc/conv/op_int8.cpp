@@ -1,4 +1,4 @@
-#include "blocks.h"
+#include "parts.h"
 #include "checks.h"
 #include "int8.h"
 
@@ -69,18 +69,20 @@ Tensor conv_int8(const Tensor& feats_, const Tensor& weight_, const Tensor& scal
   }
 
   float* result = mutable_data<float>(out);
-  const auto start = [&](int64_t begin, int64_t end) {
-    int32_t* sums = workspace<int32_t, 3>((end - begin) * padded);
-    std::fill_n(sums, (end - begin) * padded, 0);
+  const auto start = [&](const Part& part) {
+    int32_t* sums = workspace<int32_t, 3>((part.end - part.begin) * padded);
+    std::fill_n(sums, (part.end - part.begin) * padded, 0);
     return sums;
   };
-  const auto add = [&](int64_t k, int32_t* sums, const int32_t* in_rows, const int32_t* out_rows, int64_t count,
-                       int32_t begin) { add_from(starts + k * padded, in, k, sums, in_rows, out_rows, count, begin); };
-  const auto finish = [&](const int32_t* sums, int64_t begin, int64_t end) {
-    kernel.finish(sums, padded, end - begin, cout, data<float>(scales), bias_ ? data<float>(bias) : nullptr,
-                  residual_ ? data<float>(residual) + begin * cout : nullptr, relu, result + begin * cout);
+  const auto add = [&](const Part& part, int64_t k, int32_t* sums, const int32_t* in_rows, const int32_t* out_rows,
+                       int64_t count) {
+    add_from(starts + k * padded, in, k, sums, in_rows, out_rows, count, static_cast<int32_t>(part.begin));
   };
-  in_blocks<int32_t>(map, num_out, cin * cout, padded, start, add, finish);
+  const auto finish = [&](const Part& part, const int32_t* sums) {
+    kernel.finish(sums, padded, part.end - part.begin, cout, data<float>(scales), bias_ ? data<float>(bias) : nullptr,
+                  residual_ ? data<float>(residual) + part.begin * cout : nullptr, relu, result + part.begin * cout);
+  };
+  in_parts<int32_t>(map, num_out, cin * cout, padded, padded, start, add, finish);
   return out;
 }
 

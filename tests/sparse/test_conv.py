@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tsp3d.sparse import SparseTensor, nn, reference
+from tsp3d.sparse import SparseTensor, nn, ops, reference
 
 pytestmark = pytest.mark.usefixtures("on_device")
 
@@ -187,6 +187,27 @@ def test_any_channel_count(make_coords, cin, cout):
     conv = nn.Conv3d(cin, cout)
     expected = oracle(coords, x.feats, coords, conv.kernel.detach(), (3, 3, 3), 1)
     torch.testing.assert_close(conv(x).feats, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cin,cout", [(33, 96), (70, 130)])
+def test_wide_layers_of_few_voxels(make_coords, cin, cout):
+    coords = make_coords(40, 3)
+    maps = reference.kernel_map(coords, coords, (3, 3, 3), 1)
+    n = len(coords)
+    assert 27 * min(cin, cout) > 4 * n  # where threads share out the channels
+    tensors = torch.randn(n, cin), torch.randn(27, cin, cout) / cin, torch.randn(n, cout)
+    feats, weight, grad = (t.double().requires_grad_() for t in tensors)
+    for ours, plain in zip(
+        torch.autograd.grad(ops.conv(feats, weight, *maps, n), (feats, weight), grad),
+        torch.autograd.grad(reference.conv(feats, weight, *maps, n), (feats, weight), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(ops.conv(feats, weight, *maps, n), reference.conv(feats, weight, *maps, n))
+    if not feats.is_cuda:
+        terms = cout, torch.randn(cout).double(), grad, *maps, n, True
+        panels = reference.pack(weight)
+        torch.testing.assert_close(ops.conv_fused(feats, panels, *terms), reference.conv_fused(feats, panels, *terms))
 
 
 def test_nothing_at_all_goes_through_everything():
