@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tsp3d.benchmark import engine, libraries, model, report, scale
 from tsp3d.pretrained import load_network, pick_device
+from tsp3d.sparse import keep_freed_memory
 
 
 @dataclass(kw_only=True)
@@ -73,6 +74,7 @@ def main(options: Engine | Model | Scale) -> int:
         head = report.header(type(options).__name__.lower(), device)
         with console.status("measuring") as status:
             if isinstance(options, Engine):
+                keep_freed_memory()  # as training does; for all peers
                 peers, missing = libraries.make_peers(tuple(name for name in options.peers.split(",") if name))
                 result = report.of_engine(engine.race_engine(
                     peers, options.voxels, options.channels, options.rounds, device, options.backward, options.backbone,

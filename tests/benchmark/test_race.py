@@ -14,7 +14,7 @@ from tsp3d.benchmark.peers import Ours, Reference
 from tsp3d.benchmark.precision import TOLERANCE
 from tsp3d.benchmark.race import Case, Entry, check, oracle, race
 from tsp3d.benchmark.timing import Timing
-from tsp3d.benchmark.workloads import BackboneWork, LayerWork
+from tsp3d.benchmark.workloads import BackboneWork, InferenceWork, LayerWork
 from tsp3d.io.errors import UserError
 
 CPU = torch.device("cpu")
@@ -92,6 +92,9 @@ def test_peers_agree_with_the_oracle(coords, name):
     for work in works:
         entry, _ = check(peer, work, oracle(work, True), True)
         assert entry.status == "ok", f"{work.name}: {entry}"
+    folded = InferenceWork(coords, (4, 6, 8), (1, 1, 1))
+    entry, _ = check(peer, folded, oracle(folded, False), False)
+    assert entry.status == "ok", entry
     for kind in ("map3", "map2"):
         peer.build_map(peer.tensor(coords, torch.zeros(len(coords), 1)), kind)
 
@@ -116,6 +119,7 @@ def test_all_cases_of_the_engine(small_rooms):
         "3^3, 64 to 64", "3^3, 64 to 64, forward and backward",
         "2^3 stride 2, 64 to 128", "2^3 stride 2, 64 to 128, forward and backward",
         "backbone 4, 6, with maps", "backbone 4, 6, with maps, forward and backward",
+        "backbone 4, 6, with maps, norms folded",
     ]  # fmt: skip
     assert cases[6].voxels < cases[2].voxels == 120
     assert all(one.ratio is not None and one.sgemm > 0 for one in cases)

@@ -34,7 +34,7 @@ def test_engine(tool, small_rooms, tmp_path, capsys):
     assert tool.main(options) == 0
     assert "backbone 4, with maps" in capsys.readouterr().out
     found = json.loads((tmp_path / "e.json").read_text())
-    assert found["kind"] == "engine" and len(found["cases"]) == 5 and (tmp_path / "e.png").exists()
+    assert found["kind"] == "engine" and len(found["cases"]) == 6 and (tmp_path / "e.png").exists()
     assert tool.main(tool.Engine(peers="torchsparse")) == 1
     assert "no peer is called torchsparse" in capsys.readouterr().err
 
@@ -46,7 +46,7 @@ def test_engine_in_half_precision(tool, small_rooms, tmp_path, capsys):
     )  # fmt: skip
     assert tool.main(options) == 0
     cases = json.loads((tmp_path / "e.json").read_text())["cases"]
-    assert [case["precision"] for case in cases] == ["float32"] * 2 + ["float16"] * 6  # maps have none
+    assert [case["precision"] for case in cases] == ["float32"] * 2 + ["float16"] * 7  # maps have none
     assert {peer["status"] for case in cases for peer in case["peers"].values()} == {"ok"}
     assert any(1e-5 < case["peers"]["tsp3d"]["error"] < 3e-2 for case in cases)
     capsys.readouterr()

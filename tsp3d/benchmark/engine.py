@@ -10,7 +10,7 @@ from tsp3d.benchmark.peers import Peer
 from tsp3d.benchmark.precision import arithmetic
 from tsp3d.benchmark.race import Case, race, race_map
 from tsp3d.benchmark.rooms import pyramid, voxels
-from tsp3d.benchmark.workloads import CHANNELS, BackboneWork, LayerWork
+from tsp3d.benchmark.workloads import CHANNELS, BackboneWork, InferenceWork, LayerWork
 
 
 def level_of(channels: int) -> int:
@@ -52,4 +52,6 @@ def race_engine(
                 whole = BackboneWork(levels[0], tuple(backbone), tuple(blocks), precision)
                 for also_back in both:
                     done(race(whole, peers, rounds, also_back, missing=missing))
+                folded = InferenceWork(levels[0], tuple(backbone), tuple(blocks), precision)
+                done(race(folded, peers, rounds, missing=missing))
     return cases

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tsp3d.sparse import CoordinateSet, SparseTensor, reference
 from tsp3d.sparse import nn as snn
+from tsp3d.sparse.fused import conv_norm
 
 KERNELS = {"map3": ((3, 3, 3), 1), "map2": ((2, 2, 2), 2)}
 """Kernel size and stride of what is raced: 3^3 that keeps the voxels, 2^3 of stride 2."""
@@ -74,6 +75,13 @@ class Peer(ABC):
     def build_map(self, x: Any, kind: str) -> None:
         """Build the kernel map of ``KERNELS[kind]`` for a fresh tensor."""
 
+    def finished(self, layer: Layer, x: Any, bias: Tensor, residual: Tensor | None, relu: bool) -> Any:
+        """The layer plus bias (Cout,) and residual (M, Cout), then ReLU; in place, without gradients."""
+        out = layer(x)
+        feats = self.feats(out).add_(bias)
+        feats = feats if residual is None else feats.add_(residual)
+        return self.replace(out, feats.relu_() if relu else feats)
+
     def limits(self) -> AbstractContextManager[Any]:
         """What the engine's calls run under."""
         return nullcontext()
@@ -88,9 +96,20 @@ class _OwnLayer(Layer):
         _, cin, cout = weight.shape
         self.module = snn.Conv3d(cin, cout, *KERNELS[_kind(weight)])
         self.module.kernel = self.parameter = nn.Parameter(weight.clone())
+        self.norm: snn.BatchNorm | None = None
 
     def __call__(self, x: SparseTensor) -> SparseTensor:
         return self.module(x)
+
+
+def _adding(bias: Tensor) -> snn.BatchNorm:
+    """A batch norm that, at inference, adds a bias and nothing else."""
+    norm = snn.BatchNorm(len(bias)).eval().to(bias.device, bias.dtype)
+    assert norm.bn.running_var is not None
+    norm.bn.running_var -= norm.bn.eps
+    with torch.no_grad():
+        norm.bn.bias.copy_(bias)
+    return norm
 
 
 class Ours(Peer):
@@ -118,6 +137,12 @@ class Ours(Peer):
 
     def coords(self, x: SparseTensor, level: int) -> Tensor:
         return x.coords
+
+    def finished(self, layer: Layer, x: Any, bias: Tensor, residual: Tensor | None, relu: bool) -> SparseTensor:
+        assert isinstance(layer, _OwnLayer)
+        if layer.norm is None:
+            layer.norm = _adding(bias)
+        return conv_norm(layer.module, layer.norm, x, residual=residual, relu=relu)
 
     def build_map(self, x: SparseTensor, kind: str) -> None:
         x.coordinate_set.conv_map(*KERNELS[kind])
@@ -153,6 +178,7 @@ class Reference(Ours):
     """Plain PyTorch: maps by sort and search, convolution by gather, matrix product and index_add on ready maps."""
 
     name = "reference"
+    finished = Peer.finished
 
     def __init__(self) -> None:
         # Maps of the coordinate sets of one fresh tensor, as CoordinateSet keeps ours.

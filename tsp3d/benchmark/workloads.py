@@ -91,7 +91,7 @@ class LayerWork(Work):
 class BackboneWork(Work):
     """Stem, then stages of residual blocks, a 2^3 stride-2 convolution between stages; batch norm and ReLU.
 
-    Normalisation, ReLU and addition are the same PyTorch calls for every peer.
+    Normalisation by the batch's own averages, ReLU and addition are the same PyTorch calls for every peer.
     """
 
     deep = True
@@ -122,18 +122,32 @@ class BackboneWork(Work):
         self.name = f"backbone {', '.join(map(str, channels))}, with maps"
 
     def forward(self, own: Layers, x: Any) -> Any:
-        peer, layers = own.peer, own.layers
-
-        def normed(x: Any, rectify: bool = True) -> Any:
-            feats = F.batch_norm(peer.feats(x), None, None, training=True)
-            return peer.replace(x, F.relu(feats) if rectify else feats)
-
-        x = normed(layers["stem.0"](x))
+        x = self.step(own, "stem.0", x)
         for stage in range(self.levels + 1):
             if stage:
-                x = normed(layers[f"down.{stage - 1}"](x))
+                x = self.step(own, f"down.{stage - 1}", x)
             for block in range(self.blocks[stage]):
-                y = normed(layers[f"conv{2 * block}.{stage}"](x))
-                y = normed(layers[f"conv{2 * block + 1}.{stage}"](y), rectify=False)
-                x = peer.replace(y, F.relu(peer.feats(x) + peer.feats(y)))
+                y = self.step(own, f"conv{2 * block}.{stage}", x)
+                x = self.step(own, f"conv{2 * block + 1}.{stage}", y, own.peer.feats(x))
         return x
+
+    def step(self, own: Layers, name: str, x: Any, residual: Tensor | None = None) -> Any:
+        """A convolution and what follows it."""
+        y = own.layers[name](x)
+        feats = F.batch_norm(own.peer.feats(y), None, None, training=True)
+        return own.peer.replace(y, F.relu(feats if residual is None else feats + residual))
+
+
+class InferenceWork(BackboneWork):
+    """The backbone with its norms folded into weights, for all peers: biases, additions and ReLUs are left of them."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        generator = torch.Generator().manual_seed(1)
+        sizes = {name: weight.shape[2] for name, weight in self.weights.items()}
+        self.biases = {n: torch.randn(size, generator=generator).to(self.feats) for n, size in sizes.items()}
+        self.name += ", norms folded"
+
+    def step(self, own: Layers, name: str, x: Any, residual: Tensor | None = None) -> Any:
+        bias = self.biases[name].to(own.peer.feats(x).dtype)
+        return own.peer.finished(own.layers[name], x, bias, residual, relu=True)
