@@ -13,6 +13,7 @@ from tsp3d.data.augment import (
     NEUTRAL_RGB,
     AugmentConfig,
     augment,
+    cut_below,
     drop_color,
     extents,
     rotation,
@@ -178,3 +179,31 @@ def test_the_seed_decides() -> None:
 
 def test_the_neutral_colour_is_what_the_network_subtracts() -> None:
     assert RGB_MEAN == NEUTRAL_RGB
+
+
+def test_a_cut_scan_lacks_its_lowest_part() -> None:
+    """100 points each: a tall object, a low one of which a quarter is left, another of its class, one high above."""
+    heights = np.array([[0.0, 2.0], [0.0, 0.4], [0.5, 1.0], [1.5, 2.5]])
+    z = np.concatenate([np.linspace(low, high, 100) for low, high in heights]).astype(np.float32)
+    xyz = np.stack([np.arange(400) / 100, np.zeros(400), z], 1).astype(np.float32)
+    instance = np.repeat(np.arange(4), 100)
+    lower, upper, _ = extents(xyz, instance, 4)
+    boxes = np.concatenate([(lower + upper) / 2, upper - lower], 1).astype(np.float32)
+    queries = tuple(
+        Query(str(t), t, a) for t, a in (((0,), ()), ((1,), ()), ((2,), ()), ((3,), (1,)), ((0, 3), ()), ((), ()))
+    )
+    whole = SceneSample(
+        "s", xyz, xyz, instance, boxes, np.array([5, 7, 7, 9]), np.arange(4), queries, labels=("a", "b", "b", "c")
+    )
+    cut = cut_below(whole, 0.3)
+    assert [query.targets for query in cut.queries] == [(0,), (0, 3), ()]  # the second of class 7 may be the first now
+    assert cut.classes.tolist() == [5, -1, 7, 9] and cut.colors.tolist() == [0, -1, 2, 3]
+    assert cut.names() == ["a", "", "b", "c"] and set(cut.instance) == {-1, 0, 2, 3}
+    level = np.percentile(z[z >= 0.3], 1)
+    for place in (0, 2, 3):
+        low, high = np.maximum(heights[place], 0.3) - level
+        own = cut.xyz[cut.instance == place, 2]
+        np.testing.assert_allclose([cut.boxes[place, 2] - cut.boxes[place, 5] / 2, own.min()], low, atol=0.025)
+        np.testing.assert_allclose([cut.boxes[place, 2] + cut.boxes[place, 5] / 2, own.max()], high, atol=1e-5)
+    assert cut_below(whole, 5.0) is whole
+    np.testing.assert_array_equal(whole.xyz[:, 2], z)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tsp3d.data import (
+    AugmentConfig,
     DataConfig,
     GroundingBatch,
     PreparedScenes,
@@ -170,6 +171,32 @@ def test_a_share_of_the_sentences_is_always_the_same(scenes: PreparedScenes, sha
         for query in TrainingSamples(scenes, config, seed)[epoch, 0].queries
     }
     assert len(seen) == expected and len({query.text for query in scenes[0].queries}) == 10
+
+
+def test_sentences_of_a_relation_are_chosen_by_its_weight(scenes: PreparedScenes) -> None:
+    relations = [query.meta["relation"] for query in scenes[0].queries]
+    rare = min(set(relations), key=relations.count)
+
+    def share(weight: float) -> float:
+        config = DataConfig(
+            relation_weights={rare: weight}, sentences_per_scene=1, mirror_probability=0, detection_probability=0
+        )
+        samples = TrainingSamples(scenes, config)
+        return float(np.mean([samples[epoch, 0].queries[0].meta["relation"] == rare for epoch in range(200)]))
+
+    own, others = relations.count(rare), len(relations) - relations.count(rare)
+    for weight in (0, 1, 10):
+        assert abs(share(weight) - weight * own / (weight * own + others)) < 0.1
+    with pytest.raises(ValueError, match="no relation is called"):
+        TrainingSamples(scenes, DataConfig(relation_weights={"ordnal": 2}))
+
+
+def test_cut_scenes_are_smaller_and_keep_sentences(scenes: PreparedScenes) -> None:
+    plain, cut = (DataConfig(augment=AugmentConfig(cut=share, cut_height=0.3)) for share in (0.0, 1.0))
+    for place in range(3):
+        sample, before = TrainingSamples(scenes, cut)[0, place], TrainingSamples(scenes, plain)[0, place]
+        assert len(sample.xyz) <= len(before.xyz) and sample.queries
+        assert sample.boxes[:, 5].sum() < before.boxes[:, 5].sum()
 
 
 def test_each_epoch_visits_each_scene_once_and_resumes_anywhere() -> None:

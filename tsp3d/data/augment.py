@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsp3d.data.sample import SceneSample, subsample
+from tsp3d.data.sample import Query, SceneSample, subsample
 
 NEUTRAL_RGB = (109.8 / 256, 97.2 / 256, 83.8 / 256)
 """Colour given to scans without colour: the mean that the network subtracts, so that its features are 0."""
@@ -40,6 +40,10 @@ class AugmentConfig:
     """Standard deviation of each point's colour error."""
     color_drop: float = 0.05
     """Probability that the scene loses its colour."""
+    cut: float = 0.0
+    """Probability that the scan lacks its lowest part, as one from a camera that never looked down…"""
+    cut_height: float = 0.5
+    """…up to so many metres above the floor. What is left is levelled anew, by its lowest points."""
 
 
 def rotation(yaw: float, tilt_x: float = 0.0, tilt_y: float = 0.0, quarter: int = 0) -> np.ndarray:
@@ -139,6 +143,37 @@ def augment(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator
         xyz += (rng.random(xyz.shape, dtype=np.float32) * 2 - 1) * half_width
     rgb, colored = _augment_color(sample, config, rng)
     return sample.replace(xyz=xyz, rgb=rgb, colored=colored)
+
+
+def cut_below(sample: SceneSample, height: float) -> SceneSample:
+    """The scene without its points below a height in metres; boxes end there, and the lowest points lie at 0 then.
+
+    Objects of which less than a third of the points are left are nothing any more: no class, no colour, no label, no
+    point. Queries that mention one of them, or mean an object of the same class as one of them, are left out.
+    """
+    keep = sample.xyz[:, 2] >= height
+    if not keep.any():
+        return sample
+    count = len(sample.boxes)
+    before, after = (np.bincount(own[own >= 0], minlength=count) for own in (sample.instance, sample.instance[keep]))
+    lost = after * 3 < before
+    classes, doubtful = sample.classes, np.isin(sample.classes, sample.classes[lost])
+
+    def holds(query: Query) -> bool:
+        return not lost[list(query.targets + query.anchors)].any() and not doubtful[list(query.targets)].any()
+
+    level = float(np.percentile(sample.xyz[keep, 2], 1.0))
+    xyz, boxes, instance = sample.xyz[keep], sample.boxes.copy(), sample.instance[keep]
+    xyz[:, 2] -= level
+    low, high = boxes[:, 2] - boxes[:, 5] / 2, boxes[:, 2] + boxes[:, 5] / 2
+    low, high = np.maximum(low, height), np.maximum(high, height)
+    boxes[:, 2], boxes[:, 5] = (low + high) / 2 - level, high - low
+    return sample.replace(
+        xyz=xyz, rgb=sample.rgb[keep], boxes=boxes, instance=np.where(lost[instance] & (instance >= 0), -1, instance),
+        classes=np.where(lost, -1, classes), colors=np.where(lost, -1, sample.colors),
+        labels=tuple("" if gone else label for label, gone in zip(sample.labels, lost, strict=False)),
+        queries=tuple(query for query in sample.queries if holds(query)),
+    )  # fmt: skip
 
 
 def drop_color(sample: SceneSample) -> SceneSample:

@@ -13,9 +13,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tsp3d.data.annotated import SceneSet
-from tsp3d.data.augment import AugmentConfig, augment
+from tsp3d.data.augment import AugmentConfig, augment, cut_below
 from tsp3d.data.collate import GroundingBatch, collate
 from tsp3d.data.sample import Query, SceneSample, absent_query, detection_query
+from tsp3d.synth.types import RELATIONS
 
 
 @dataclass
@@ -41,6 +42,8 @@ class DataConfig:
     sentences_per_scene: int = 16
     sentence_share: float = 1.0
     """Share of each scene's sentences that training may use, at least one: the same always, evenly spread."""
+    relation_weights: dict[str, float] = field(default_factory=dict)
+    """How many times as often as others the sentences of a relation ("ordinal": 3) are chosen."""
     unlabelled_sentences: int = 0
     """How many of the others a scene has beside, without what they mean, for a method that labels them itself
     (``pseudo-labels``)."""
@@ -76,6 +79,8 @@ class TrainingSamples(Dataset[SceneSample]):
     """
 
     def __init__(self, scenes: SceneSet, config: DataConfig, seed: int = 0, sentences: bool = True) -> None:
+        if unknown := set(config.relation_weights) - set(RELATIONS):
+            raise ValueError(f"relation_weights: no relation is called {sorted(unknown)}; there are {list(RELATIONS)}")
         self.scenes = scenes
         self.config = config
         self.seed = seed
@@ -96,6 +101,8 @@ class TrainingSamples(Dataset[SceneSample]):
             unknown = np.full(len(sample.boxes), -1, dtype=np.int64)
             sample = sample.replace(classes=unknown, colors=unknown, labels=())
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
+        if rng.random() < self.config.augment.cut and self.config.augment.enabled:
+            sample = cut_below(sample, rng.uniform(0, self.config.augment.cut_height))
         spoken = self.sentences and self.labelled[scene]
         sample = sample.replace(queries=self._choose(sample, rng) if spoken else ())
         return augment(sample, self.config.augment, rng, self.config.points_per_scene)
@@ -107,7 +114,10 @@ class TrainingSamples(Dataset[SceneSample]):
         mirror = rng.random() < config.mirror_probability
         if mirror:
             usable = [query for query in usable if not query.view_dependent] or usable
-        queries = [usable[i] for i in rng.permutation(len(usable))[: config.sentences_per_scene]]
+        # The least of exponential variates at the rate of each weight: a draw without replacement by weight.
+        weights = [config.relation_weights.get(str(query.meta.get("relation")), 1.0) for query in usable]
+        waits = rng.exponential(size=len(usable)) / np.maximum(weights, 1e-9)
+        queries = [usable[i] for i in np.argsort(waits)[: config.sentences_per_scene]]
         if rng.random() < config.detection_probability:
             for _ in range(config.detection_prompts):
                 prompt = detection_query(sample, rng, config.detection_names)

@@ -15,11 +15,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchmetrics import Metric
 
+from tsp3d.synth.types import RELATIONS
+
 THRESHOLDS: tuple[float, ...] = (0.25, 0.5)
-RELATIONS: tuple[str, ...] = (
-    "none", "attribute", "near", "far", "on", "under", "above", "next to", "between", "left", "right", "front",
-    "behind", "corner", "window", "superlative", "ordinal", "conjunction", "other",
-)  # fmt: skip
 GROUPS: tuple[str, ...] = (
     "overall", "unique", "multiple", "unique (official)", "multiple (official)", "easy", "hard",
     "view-dependent", "view-independent", "1 clause", "2 clauses", "3 clauses",

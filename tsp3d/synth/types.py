@@ -17,6 +17,11 @@ COLORS: tuple[str, ...] = (
     "white", "black", "gray", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "beige",
 )  # fmt: skip
 """Canonical colour words."""
+RELATIONS: tuple[str, ...] = (
+    "none", "attribute", "near", "far", "on", "under", "above", "next to", "between", "left", "right", "front",
+    "behind", "corner", "window", "superlative", "ordinal", "conjunction", "other",
+)  # fmt: skip
+"""What a sentence tells its object by; "other" stands for what other datasets have."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("data.detection_names", "data.prefetch", "optim.steps", "log.every"), (1, math.inf)),
     **dict.fromkeys(
         ("data.sentence_share", "data.labelled_share", "data.mirror_probability", "data.detection_probability",
-         "data.absent_probability", "data.augment.flip", "data.augment.color_drop", "optim.ema"), (0, 1),
+         "data.absent_probability", "data.augment.flip", "data.augment.color_drop",
+         "data.augment.cut", "optim.ema"), (0, 1),
     ),
 }  # fmt: skip
 """Least and greatest value of settings that would otherwise fail late, or do something else without a word."""
