@@ -17,7 +17,7 @@ from rich.progress import track
 
 from tsp3d.data.datasets import Kind, open_dataset
 from tsp3d.distill.two_streams import load_model
-from tsp3d.evaluation import evaluate_dataset, measure_speed, spread, tables, write_report
+from tsp3d.evaluation import CutScenes, evaluate_dataset, measure_speed, spread, tables, write_report
 from tsp3d.pretrained import pick_device
 
 
@@ -52,6 +52,8 @@ class Args:
     """Boxes for each sentence (*multi*: at least 16): accuracy looks at the first, recall at all."""
     min_score: float | None = None
     """*multi*: leave out boxes below; by the model's calibration, or else its own threshold, unless given."""
+    cut: float = 0.0
+    """Take from each scan what lies below so many metres, and the sentences about objects of which that is most."""
     no_color: bool = False
     """Evaluate the scans without their colour."""
     timing: int = 8
@@ -72,6 +74,7 @@ def main(args: Args) -> None:
         device = pick_device(args.device)
         model = load_model(args.model, device, args.precision, args.two_streams, args.turns)
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
+        scenes = CutScenes(scenes, args.cut) if args.cut else scenes
         chosen = spread(len(scenes), args.limit)
         args.out.mkdir(parents=True, exist_ok=True)  # before an hour's work, not after
         result = evaluate_dataset(
@@ -88,7 +91,7 @@ def main(args: Args) -> None:
         "turns": args.turns, **({"annotations": str(args.annotations)} if args.annotations else {}),
         "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
         "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
-        + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
+        + f" --cut {args.cut}" * bool(args.cut) + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
         "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     Console().print(Markdown(tables(result)))

@@ -13,7 +13,7 @@ import torch
 from tsp3d.data import PreparedScenes
 from tsp3d.data.toy import write_toy_dataset
 from tsp3d.evaluation import evaluate_grounding, markdown, measure_speed, write_report
-from tsp3d.evaluation.protocols import Evaluation, spread
+from tsp3d.evaluation.protocols import CutScenes, Evaluation, spread
 
 
 @dataclass
@@ -160,3 +160,12 @@ def test_spread() -> None:
     assert spread(10, 4) == [0, 3, 6, 9]
     for total, wanted in ((7, 3), (100, 33)):
         assert len(set(spread(total, wanted))) == wanted and np.all(np.diff(spread(total, wanted)) > 0)
+
+
+def test_cut_scenes_lack_their_lowest_part(scenes: PreparedScenes) -> None:
+    cut = CutScenes(scenes, 0.2)
+    assert len(cut) == len(scenes)
+    for place in range(len(cut)):
+        whole, rest = scenes[place], cut[place]
+        assert 0 < len(rest.xyz) == (whole.xyz[:, 2] >= 0.2).sum() < len(whole.xyz)
+        assert rest.boxes[:, 5].sum() < whole.boxes[:, 5].sum() and len(rest.queries) <= len(whole.queries)

@@ -2,11 +2,12 @@
 
 from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou, f1_at
 from tsp3d.evaluation.multi import MultiTargetF1, evaluate_dataset, evaluate_multi, prediction_rule
-from tsp3d.evaluation.protocols import Evaluation, evaluate_grounding, measure_speed, spread
+from tsp3d.evaluation.protocols import CutScenes, Evaluation, evaluate_grounding, measure_speed, spread
 from tsp3d.evaluation.report import markdown, tables, write_report
 
 __all__ = [
     "CalibrationError",
+    "CutScenes",
     "Evaluation",
     "GroundingAccuracy",
     "MultiTargetF1",

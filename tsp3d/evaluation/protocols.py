@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsp3d.data.augment import cut_below
 from tsp3d.data.sample import Query, SceneSample, subsample
 from tsp3d.evaluation.masks import mask_measures, mask_row
 from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou
@@ -34,6 +35,19 @@ class SceneSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> SceneSample: ...
+
+
+class CutScenes:
+    """Scenes without their points below a height in metres (:func:`tsp3d.data.augment.cut_below`)."""
+
+    def __init__(self, scenes: SceneSource, height: float) -> None:
+        self.scenes, self.height = scenes, height
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int, /) -> SceneSample:
+        return cut_below(self.scenes[index], self.height)
 
 
 @dataclass
