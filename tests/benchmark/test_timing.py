@@ -22,6 +22,9 @@ def test_runs_alternate_and_the_first_round_does_not_count():
     times = alternate(work, 3, torch.device("cpu"), now=lambda device: float(next(seconds)))
     assert "".join(order) == "abcbcacababc"
     assert all(timing.runs == (1000.0,) * 3 for timing in times.values())
+    order.clear()
+    alternate(work, 1, torch.device("cpu"), untimed=1)
+    assert "".join(order) == "aabbccbbccaa"
     with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
         alternate(work, 0, torch.device("cpu"))
 

@@ -41,17 +41,27 @@ def clock(device: torch.device) -> float:
 
 
 def alternate(
-    work: dict[str, Callable[[], Any]], rounds: int, device: torch.device, now: Callable[[torch.device], float] = clock
+    work: dict[str, Callable[[], Any]],
+    rounds: int,
+    device: torch.device,
+    now: Callable[[torch.device], float] = clock,
+    untimed: int = 0,
 ) -> dict[str, Timing]:
     """Time every function ``rounds`` times, one after the other in each round, so that whatever else the machine does
     meets all of them; each round begins with another one. One round more, the first, is not counted. ValueError without
-    a round."""
+    a round.
+
+    Args:
+        untimed: calls before each one that is timed, so that it finds in the caches what it left there itself.
+    """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     names, runs = list(work), {name: [] for name in work}
     for number in range(rounds + 1):
         first = number % max(len(names), 1)
         for name in names[first:] + names[:first]:
+            for _ in range(untimed):
+                work[name]()
             start = now(device)
             work[name]()
             elapsed = (now(device) - start) * 1000
