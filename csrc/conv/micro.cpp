@@ -5,6 +5,7 @@
 #include "../common/isa.h"
 #include "../common/panel.h"
 #include "../common/prefetch.h"
+#include "../common/round.h"
 
 namespace tsp3d {
 

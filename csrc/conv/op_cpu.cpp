@@ -105,31 +105,50 @@ Tensor summed(const Tensor& feats, const Map& map, int64_t num_out, int64_t cout
   return out;
 }
 
-// panel(k, first): the panel of offset k's weight that begins with output channel `first`.
+// The panels of a packed weight, as op.h has them, `rows` numbers deep.
+template <class T>
+struct Packed {
+  const T* panels;
+  int64_t rows, cout;
+
+  const T* operator()(int64_t k, int64_t first) const { return panels + (k * round_up(cout, kPanel) + first) * rows; }
+  // Where a panel lies before it is asked for.
+  const T* place(int64_t k, int64_t first) const { return (*this)(k, first); }
+};
+
+// Panels that are made where they are needed, one at a time.
+template <class T>
+struct Made {
+  Weight<T> weight;
+
+  const T* operator()(int64_t k, int64_t first) const {
+    T* target = workspace<T, 2>(weight.cin * kPanel);
+    weight.pack(k, first, target);
+    return target;
+  }
+  const T* place(int64_t, int64_t) const { return nullptr; }
+};
+
+// panel: Packed or Made.
 template <class T, class Panel>
 Tensor conv_t(const Tensor& feats_, const Panel& panel, int64_t cout, const Map& map, int64_t num_out,
               const Epilogue<T>& epilogue = {}) {
   const Tensor feats = dense<T>(feats_, "feats");
   const Micro<T>& kernel = micro<T>();
   const int64_t cin = feats.size(1), lanes = kernel.lanes, padded = round_up(cout, lanes);
+  const bool far = !heavy(map, feats.size(0), cout);
   const T* in = data<T>(feats);
   const auto add = [&](const Part& part, int64_t k, T* sums, const int32_t* in_rows, const int32_t* out_rows,
                        int64_t count) {
     for (int64_t at = part.from; at < part.to; at += kPanel) {
-      const T* w = panel(k, at);
+      const T *w = panel(k, at), *next = far || k + 1 == map.volume ? nullptr : panel.place(k + 1, at);
       const int64_t last = std::min(at + kPanel, part.to);
       for (int64_t first = at; first < last; first += 2 * lanes)
         kernel.conv(in, cin, sums + first, padded, w + first - at, cin, first + 2 * lanes <= last ? 2 : 1, in_rows,
-                    out_rows, count, static_cast<int32_t>(part.begin));
+                    out_rows, count, static_cast<int32_t>(part.begin), far, next);
     }
   };
   return summed<T>(feats, map, num_out, cout, padded, epilogue, add);
-}
-
-// The panels of a packed weight, as op.h has them, `rows` numbers deep.
-template <class T>
-auto packed(const T* panels, int64_t rows, int64_t cout) {
-  return [=](int64_t k, int64_t first) { return panels + (k * round_up(cout, kPanel) + first) * rows; };
 }
 
 // Features rounded to bfloat16, panels in it, sums in float32.
@@ -143,7 +162,7 @@ Tensor conv_in_bf16(const Tensor& feats_, const uint16_t* panels, int64_t cout, 
     to_bf16(data<float>(feats) + begin * cin, end - begin, cin, even, in + begin * even);
   });
   static_assert(kPanel == 2 * kBf16Lanes);
-  const auto panel = packed(panels, even, cout);
+  const Packed<uint16_t> panel{panels, even, cout};
   const auto add = [&](const Part& part, int64_t k, float* sums, const int32_t* in_rows, const int32_t* out_rows,
                        int64_t count) {
     for (int64_t first = part.from; first < part.to; first += kPanel)
@@ -258,21 +277,13 @@ Tensor conv(const Tensor& feats, const Tensor& weight, const Tensor& in_rows, co
     using T = decltype(zero);
     const int64_t cout = weight.size(2);
     const Weight<T> own(weight);
+    if (heavy(map, feats.size(0), cout)) return conv_t<T>(feats, Made<T>{own}, cout, map, num_out);
     const int64_t cin = feats.size(1), wide = round_up(cout, kPanel);
-    if (heavy(map, feats.size(0), cout)) {  // each panel is read by one thread, or a few times: made where it is used
-      const auto panel = [&](int64_t k, int64_t first) {
-        T* target = workspace<T, 2>(cin * kPanel);
-        own.pack(k, first, target);
-        return target;
-      };
-      return conv_t<T>(feats, panel, cout, map, num_out);
-    }
     T* panels = workspace<T, 2>(map.volume * cin * wide);
-    const auto place = packed(panels, cin, cout);
     parallel_items(map.volume, map.volume * cin * wide, [&](int64_t k) {
       for (int64_t first = 0; first < wide; first += kPanel) own.pack(k, first, panels + (k * wide + first) * cin);
     });
-    return conv_t<T>(feats, place, cout, map, num_out);
+    return conv_t<T>(feats, Packed<T>{panels, cin, cout}, cout, map, num_out);
   });
 }
 
@@ -294,7 +305,7 @@ Tensor conv_fused(const Tensor& feats, const Tensor& panels_, int64_t channels, 
         return conv_in_bf16(feats, static_cast<const uint16_t*>(panels.const_data_ptr()), channels, map, num_out, epilogue);
       }
     const Tensor panels = dense<T>(panels_, "panels");
-    return conv_t<T>(feats, packed(data<T>(panels), feats.size(1), channels), channels, map, num_out, epilogue);
+    return conv_t<T>(feats, Packed<T>{data<T>(panels), feats.size(1), channels}, channels, map, num_out, epilogue);
   });
 }
 
