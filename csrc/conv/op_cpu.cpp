@@ -5,8 +5,8 @@
 
 #include "../common/prefetch.h"
 #include "bf16.h"
-#include "parts.h"
 #include "micro.h"
+#include "parts.h"
 
 namespace tsp3d {
 namespace {
