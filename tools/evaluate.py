@@ -53,7 +53,7 @@ class Args:
     min_score: float | None = None
     """*multi*: leave out boxes below; by the model's calibration, or else its own threshold, unless given."""
     cut: float = 0.0
-    """Take from each scan what lies below so many metres, and the sentences about objects of which that is most."""
+    """Take from each scan what lies below so many metres, and the sentences that this makes doubtful."""
     no_color: bool = False
     """Evaluate the scans without their colour."""
     timing: int = 8

@@ -13,7 +13,7 @@ struct Micro {
 
   // out[o] += in[i] @ w for `count` pairs. in: rows of `in_stride`, out: rows of `out_stride`, w: (cin, vectors * lanes),
   // rows kPanel numbers apart. in_rows and out_rows are the pairs; out row numbers count from `first_out`. vectors is 1 or 2.
-  // far: rows of in are in no cache near, and asked for ahead; next: so is this panel of weights, if it is none that is null.
+  // far: rows of in are in no cache near, and are asked for ahead. next: a panel of weights that is asked for ahead, or null.
   void (*conv)(const T* in, int64_t in_stride, T* out, int64_t out_stride, const T* w, int64_t cin, int vectors,
                const int32_t* in_rows, const int32_t* out_rows, int64_t count, int32_t first_out, bool far,
                const T* next);

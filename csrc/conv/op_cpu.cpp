@@ -39,14 +39,14 @@ void pack_panel(const T* source, const int64_t* strides, int64_t cin, int64_t co
 template <class T>
 struct Weight {
   explicit Weight(const Tensor& weight)
-      : numbers(data<T>(weight)), volume(weight.size(0)), cin(weight.size(1)), cout(weight.size(2)) {
+      : numbers(data<T>(weight)), cin(weight.size(1)), cout(weight.size(2)) {
     for (int i = 0; i < 3; ++i) strides[i] = weight.stride(i);
   }
   void pack(int64_t k, int64_t first, T* target) const {
     pack_panel(numbers + k * strides[0], strides + 1, cin, cout, first, target);
   }
   const T* numbers;
-  int64_t volume, cin, cout, strides[3];
+  int64_t cin, cout, strides[3];
 };
 
 // What is added to each row of a convolution, and whether negative numbers become zero.
@@ -76,8 +76,8 @@ struct Epilogue {
   }
 };
 
-// Whether a weight is far more to read than the features: then each thread has output channels of its own, and reads its share of
-// the weight once, rather than rows of its own and all of the weight.
+// Whether a weight is far more to read than the features: then parts are a few output channels wide and have many rows, so
+// that a panel is read once, or a few times where there are more rows or threads, and not by every block of rows.
 bool heavy(const Map& map, int64_t num_in, int64_t cout) {
   return cout > kPanel && map.volume * cout > 4 * num_in;
 }
@@ -145,7 +145,7 @@ Tensor conv_t(const Tensor& feats_, const Panel& panel, int64_t cout, const Map&
       const int64_t last = std::min(at + kPanel, part.to);
       for (int64_t first = at; first < last; first += 2 * lanes)
         kernel.conv(in, cin, sums + first, padded, w + first - at, cin, first + 2 * lanes <= last ? 2 : 1, in_rows,
-                    out_rows, count, static_cast<int32_t>(part.begin), far, next);
+                    out_rows, count, static_cast<int32_t>(part.begin), far, first == at ? next : nullptr);
     }
   };
   return summed<T>(feats, map, num_out, cout, padded, epilogue, add);
@@ -197,7 +197,7 @@ Tensor weight_grad_t(const Tensor& feats_, const Tensor& grad_, const Map& map) 
   const T *in = data<T>(feats), *g = data<T>(grad);
   Tensor out = make<T>(feats, {map.volume, cin, cout});
   T* result = mutable_data<T>(out);
-  if (cin == 0 || cout == 0) return out;
+  if (map.volume == 0 || cin == 0 || cout == 0) return out;
 
   // An item is a share of the offsets and a share of the tiles of input channels; it walks over segments of output rows,
   // whose features stay in the cache while all its offsets read them. Every number of the result is summed by one item

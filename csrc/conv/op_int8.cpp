@@ -1,6 +1,6 @@
-#include "parts.h"
 #include "checks.h"
 #include "int8.h"
+#include "parts.h"
 
 namespace tsp3d {
 namespace {

@@ -198,7 +198,7 @@ def test_a_cut_scan_lacks_its_lowest_part() -> None:
     cut = cut_below(whole, 0.3)
     assert [query.targets for query in cut.queries] == [(0,), (0, 3), ()]  # the second of class 7 may be the first now
     assert cut.classes.tolist() == [5, -1, 7, 9] and cut.colors.tolist() == [0, -1, 2, 3]
-    assert cut.names() == ["a", "", "b", "c"] and set(cut.instance) == {-1, 0, 2, 3}
+    assert cut.names() == ["a", "", "b", "c"] and set(cut.instance) == {0, 1, 2, 3}
     level = np.percentile(z[z >= 0.3], 1)
     for place in (0, 2, 3):
         low, high = np.maximum(heights[place], 0.3) - level

@@ -161,9 +161,13 @@ def test_absent_sentences_are_those_of_scenes_with_labels(
     assert asked == {0, 3}
 
 
+@pytest.mark.parametrize("cut", [0.0, 0.5])
 @pytest.mark.parametrize("share, expected", [(1.0, 10), (0.5, 5), (0.1, 1), (0.001, 1)])
-def test_a_share_of_the_sentences_is_always_the_same(scenes: PreparedScenes, share: float, expected: int) -> None:
-    config = DataConfig(sentence_share=share, mirror_probability=0, detection_probability=0)
+def test_a_share_of_the_sentences_is_always_the_same(
+    scenes: PreparedScenes, share: float, expected: int, cut: float
+) -> None:
+    augment = AugmentConfig(cut=cut)
+    config = DataConfig(sentence_share=share, mirror_probability=0, detection_probability=0, augment=augment)
     seen = {
         query.text
         for seed in (0, 1)
@@ -189,6 +193,8 @@ def test_sentences_of_a_relation_are_chosen_by_its_weight(scenes: PreparedScenes
         assert abs(share(weight) - weight * own / (weight * own + others)) < 0.1
     with pytest.raises(ValueError, match="no relation is called"):
         TrainingSamples(scenes, DataConfig(relation_weights={"ordnal": 2}))
+    with pytest.raises(ValueError, match="0 or more"):
+        TrainingSamples(scenes, DataConfig(relation_weights={"ordinal": float("nan")}))
 
 
 def test_cut_scenes_are_smaller_and_keep_sentences(scenes: PreparedScenes) -> None:

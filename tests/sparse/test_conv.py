@@ -191,7 +191,7 @@ def test_any_channel_count(make_coords, cin, cout):
 
 @pytest.mark.parametrize("cin,cout", [(33, 96), (70, 130)])
 def test_wide_layers_of_few_voxels(make_coords, cin, cout):
-    coords = make_coords(40, 3)
+    coords = make_coords(200, 4)
     maps = reference.kernel_map(coords, coords, (3, 3, 3), 1)
     n = len(coords)
     assert 27 * min(cin, cout) > 4 * n  # where threads share out the channels
@@ -208,6 +208,11 @@ def test_wide_layers_of_few_voxels(make_coords, cin, cout):
         terms = cout, torch.randn(cout).double(), grad, *maps, n, True
         panels = reference.pack(weight)
         torch.testing.assert_close(ops.conv_fused(feats, panels, *terms), reference.conv_fused(feats, panels, *terms))
+
+
+def test_the_gradient_of_a_weight_without_offsets_is_empty():
+    none, splits = torch.zeros(0, dtype=torch.int32), torch.zeros(1, dtype=torch.int64)
+    assert ops.conv_weight_grad(torch.ones(3, 2), torch.ones(3, 4), none, none, splits).shape == (0, 2, 4)
 
 
 def test_nothing_at_all_goes_through_everything():

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tsp3d.synth.expressions import Expression, Interpreter
-from tsp3d.synth.language import RELATION_LABELS, corpus, generate_sentences, referents, referring_expressions
+from tsp3d.synth.language import corpus, generate_sentences, referents, referring_expressions
 from tsp3d.synth.proposals import Proposer
-from tsp3d.synth.types import SceneDescription
+from tsp3d.synth.types import RELATIONS, SceneDescription
 from tsp3d.synth.vocabulary import COLOR_WORDS, NOUNS, VIEW_WORDS
 
 # Helpers beside the tests: nothing is on the path in pytest's importlib mode.
@@ -80,7 +80,7 @@ def test_metadata_agrees_with_scene_and_text(written):
         same = sum(n == names[sentence.target] for n in names.values()) - 1
         assert sentence.distractors == same
         assert sentence.unique == (same == 0)
-        assert sentence.relation in RELATION_LABELS
+        assert sentence.relation in RELATIONS[:-1]
         assert 1 <= sentence.clauses <= 3
         assert sentence.target not in sentence.anchors
         assert set(sentence.anchors) <= set(names)
@@ -94,12 +94,12 @@ def test_left_and_right_are_view_dependent(written):
 
 def test_all_labels_occur_and_the_mix_is_near_its_aims(written):
     labels = Counter(t.relation for _, _, t in written)
-    assert set(labels) == set(RELATION_LABELS)
+    assert set(labels) == set(RELATIONS[:-1])
     shares = {label: count / len(written) for label, count in labels.items()}
     assert 0.2 < sum(t.unique for _, _, t in written) / len(written) < 0.45
     assert 0.15 < shares["attribute"] < 0.35
     assert 0.06 < shares["conjunction"] < 0.25
-    assert max(shares[r] for r in RELATION_LABELS if r not in ("none", "attribute", "conjunction")) < 0.12
+    assert max(shares[r] for r in RELATIONS[:-1] if r not in ("none", "attribute", "conjunction")) < 0.12
     assert {t.clauses for _, _, t in written} == {1, 2, 3}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tsp3d.sparse import CoordinateSet, SparseTensor, reference
 from tsp3d.sparse import nn as snn
 from tsp3d.sparse.fused import conv_norm
+from tsp3d.sparse.kept import inferring
 
 KERNELS = {"map3": ((3, 3, 3), 1), "map2": ((2, 2, 2), 2)}
 """Kernel size and stride of what is raced: 3^3 that keeps the voxels, 2^3 of stride 2."""
@@ -75,12 +76,11 @@ class Peer(ABC):
     def build_map(self, x: Any, kind: str) -> None:
         """Build the kernel map of ``KERNELS[kind]`` for a fresh tensor."""
 
-    def finished(self, layer: Layer, x: Any, bias: Tensor, residual: Tensor | None, relu: bool) -> Any:
+    def finished(self, layer: Layer, x: Any, bias: Tensor, residual: Tensor | None) -> Any:
         """The layer plus bias (Cout,) and residual (M, Cout), then ReLU; in place, without gradients."""
         out = layer(x)
         feats = self.feats(out).add_(bias)
-        feats = feats if residual is None else feats.add_(residual)
-        return self.replace(out, feats.relu_() if relu else feats)
+        return self.replace(out, (feats if residual is None else feats.add_(residual)).relu_())
 
     def limits(self) -> AbstractContextManager[Any]:
         """What the engine's calls run under."""
@@ -138,11 +138,13 @@ class Ours(Peer):
     def coords(self, x: SparseTensor, level: int) -> Tensor:
         return x.coords
 
-    def finished(self, layer: Layer, x: Any, bias: Tensor, residual: Tensor | None, relu: bool) -> SparseTensor:
+    def finished(self, layer: Layer, x: Any, bias: Tensor, residual: Tensor | None) -> SparseTensor:
         assert isinstance(layer, _OwnLayer)
+        if not inferring(x.feats):  # half precision, of which no norm is folded
+            return super().finished(layer, x, bias, residual)
         if layer.norm is None:
             layer.norm = _adding(bias)
-        return conv_norm(layer.module, layer.norm, x, residual=residual, relu=relu)
+        return conv_norm(layer.module, layer.norm, x, residual=residual)
 
     def build_map(self, x: SparseTensor, kind: str) -> None:
         x.coordinate_set.conv_map(*KERNELS[kind])

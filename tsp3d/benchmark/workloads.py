@@ -150,4 +150,4 @@ class InferenceWork(BackboneWork):
 
     def step(self, own: Layers, name: str, x: Any, residual: Tensor | None = None) -> Any:
         bias = self.biases[name].to(own.peer.feats(x).dtype)
-        return own.peer.finished(own.layers[name], x, bias, residual, relu=True)
+        return own.peer.finished(own.layers[name], x, bias, residual)

@@ -146,31 +146,33 @@ def augment(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator
 
 
 def cut_below(sample: SceneSample, height: float) -> SceneSample:
-    """The scene without its points below a height in metres; boxes end there, and the lowest points lie at 0 then.
+    """The scene without its points below a height in metres.
 
-    Objects of which less than a third of the points are left are nothing any more: no class, no colour, no label, no
-    point. Queries that mention one of them, or mean an object of the same class as one of them, are left out.
+    Boxes end there, and what is left is levelled: its lowest points (1st percentile) lie at 0. Objects of which less
+    than a third of the points are left have no class, colour and label any more. Queries that mention one of them, or
+    mean an object of the same name as one of them, are left out.
     """
     keep = sample.xyz[:, 2] >= height
     if not keep.any():
         return sample
     count = len(sample.boxes)
     before, after = (np.bincount(own[own >= 0], minlength=count) for own in (sample.instance, sample.instance[keep]))
-    lost = after * 3 < before
-    classes, doubtful = sample.classes, np.isin(sample.classes, sample.classes[lost])
+    low, high = sample.boxes[:, 2] - sample.boxes[:, 5] / 2, sample.boxes[:, 2] + sample.boxes[:, 5] / 2
+    lost = (after * 3 < before) | (high <= height)
+    names = np.array(sample.names(), dtype=object)
+    doubtful = np.isin(names, names[lost])
 
     def holds(query: Query) -> bool:
         return not lost[list(query.targets + query.anchors)].any() and not doubtful[list(query.targets)].any()
 
     level = float(np.percentile(sample.xyz[keep, 2], 1.0))
-    xyz, boxes, instance = sample.xyz[keep], sample.boxes.copy(), sample.instance[keep]
+    xyz, boxes = sample.xyz[keep], sample.boxes.copy()
     xyz[:, 2] -= level
-    low, high = boxes[:, 2] - boxes[:, 5] / 2, boxes[:, 2] + boxes[:, 5] / 2
     low, high = np.maximum(low, height), np.maximum(high, height)
     boxes[:, 2], boxes[:, 5] = (low + high) / 2 - level, high - low
     return sample.replace(
-        xyz=xyz, rgb=sample.rgb[keep], boxes=boxes, instance=np.where(lost[instance] & (instance >= 0), -1, instance),
-        classes=np.where(lost, -1, classes), colors=np.where(lost, -1, sample.colors),
+        xyz=xyz, rgb=sample.rgb[keep], boxes=boxes, instance=sample.instance[keep],
+        classes=np.where(lost, -1, sample.classes), colors=np.where(lost, -1, sample.colors),
         labels=tuple("" if gone else label for label, gone in zip(sample.labels, lost, strict=False)),
         queries=tuple(query for query in sample.queries if holds(query)),
     )  # fmt: skip

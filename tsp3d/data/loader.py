@@ -43,7 +43,8 @@ class DataConfig:
     sentence_share: float = 1.0
     """Share of each scene's sentences that training may use, at least one: the same always, evenly spread."""
     relation_weights: dict[str, float] = field(default_factory=dict)
-    """How many times as often as others the sentences of a relation ("ordinal": 3) are chosen."""
+    """How many times as likely as another one a sentence of a relation ("ordinal": 3) is to be drawn next; with 0 only
+    where all others are drawn. Generated sentences have relations (``tsp3d.synth.types.RELATIONS``)."""
     unlabelled_sentences: int = 0
     """How many of the others a scene has beside, without what they mean, for a method that labels them itself
     (``pseudo-labels``)."""
@@ -81,6 +82,8 @@ class TrainingSamples(Dataset[SceneSample]):
     def __init__(self, scenes: SceneSet, config: DataConfig, seed: int = 0, sentences: bool = True) -> None:
         if unknown := set(config.relation_weights) - set(RELATIONS):
             raise ValueError(f"relation_weights: no relation is called {sorted(unknown)}; there are {list(RELATIONS)}")
+        if not all(0 <= weight < np.inf for weight in config.relation_weights.values()):
+            raise ValueError(f"relation_weights must be 0 or more, got {config.relation_weights}")
         self.scenes = scenes
         self.config = config
         self.seed = seed
@@ -101,33 +104,38 @@ class TrainingSamples(Dataset[SceneSample]):
             unknown = np.full(len(sample.boxes), -1, dtype=np.int64)
             sample = sample.replace(classes=unknown, colors=unknown, labels=())
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
-        if rng.random() < self.config.augment.cut and self.config.augment.enabled:
+        shared = _spread(len(sample.queries), self.config.sentence_share)
+        known = {id(query) for query, own in zip(sample.queries, shared, strict=True) if own}
+        cut = self.config.augment.enabled and rng.random() < self.config.augment.cut
+        if cut:
             sample = cut_below(sample, rng.uniform(0, self.config.augment.cut_height))
         spoken = self.sentences and self.labelled[scene]
-        sample = sample.replace(queries=self._choose(sample, rng) if spoken else ())
+        sample = sample.replace(queries=self._choose(sample, known, not cut, rng) if spoken else ())
         return augment(sample, self.config.augment, rng, self.config.points_per_scene)
 
-    def _choose(self, sample: SceneSample, rng: np.random.Generator) -> tuple[Query, ...]:
+    def _choose(self, sample: SceneSample, known: set[int], whole: bool, rng: np.random.Generator) -> tuple[Query, ...]:
+        """Queries of a sample. known: the ids of those that training may use; whole: every object of it has its class,
+        so that prompts can be made."""
         config = self.config
-        labelled = _spread(len(sample.queries), config.sentence_share)
-        usable = [query for query, known in zip(sample.queries, labelled, strict=True) if known]
+        usable = [query for query in sample.queries if id(query) in known]
         mirror = rng.random() < config.mirror_probability
         if mirror:
             usable = [query for query in usable if not query.view_dependent] or usable
         # The least of exponential variates at the rate of each weight: a draw without replacement by weight.
-        weights = [config.relation_weights.get(str(query.meta.get("relation")), 1.0) for query in usable]
+        relations = [query.meta.get("relation", "none") for query in usable]
+        weights = [config.relation_weights.get(name if name in RELATIONS else "other", 1.0) for name in relations]
         waits = rng.exponential(size=len(usable)) / np.maximum(weights, 1e-9)
         queries = [usable[i] for i in np.argsort(waits)[: config.sentences_per_scene]]
-        if rng.random() < config.detection_probability:
+        if rng.random() < config.detection_probability and whole:
             for _ in range(config.detection_prompts):
                 prompt = detection_query(sample, rng, config.detection_names)
                 queries += [prompt] if prompt else []
-        if rng.random() < config.absent_probability:
+        if rng.random() < config.absent_probability and whole:
             other = self.scenes.queries(self.known[int(rng.integers(len(self.known)))])
             absent = absent_query(sample, other, rng)
             queries += [absent] if absent else []
         if config.unlabelled_sentences:
-            rest = [query for query, known in zip(sample.queries, labelled, strict=True) if not known]
+            rest = [query for query in sample.queries if id(query) not in known]
             rest = [query for query in rest if not (mirror and query.view_dependent)]
             rest = [rest[i] for i in rng.permutation(len(rest))[: config.unlabelled_sentences]]
             queries += [replace(query, targets=(), anchors=(), meta={"kind": "unlabelled"}) for query in rest]

@@ -21,9 +21,6 @@ from tsp3d.synth.vocabulary import NOUNS, THINGS, is_view_dependent
 
 __all__ = ["corpus", "generate_sentences", "referents", "referring_expressions"]
 
-RELATION_LABELS = ("none", "attribute", *LABELS, "conjunction")
-"""All values of ``Sentence.relation``."""
-
 _MIX = {"unique": 0.30, "attribute": 0.245, "single": 0.315, "compound": 0.14}
 _FALLBACK = {
     "unique": ("unique", "single", "attribute", "compound"), "attribute": ("attribute", "single", "compound", "unique"),

@@ -17,8 +17,8 @@ from tsp3d.data.loader import DataConfig
 LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("seed", "threads", "data.scenes_per_step", "data.bare_scenes", "data.sentences_per_scene",
-         "data.unlabelled_sentences", "data.points_per_scene", "data.workers", "optim.max_minutes",
-         "log.validate_every"), (0, math.inf),
+         "data.unlabelled_sentences", "data.points_per_scene", "data.workers", "data.augment.cut_height",
+         "optim.max_minutes", "log.validate_every"), (0, math.inf),
     ),
     **dict.fromkeys(("data.detection_names", "data.prefetch", "optim.steps", "log.every"), (1, math.inf)),
     **dict.fromkeys(
