@@ -145,7 +145,7 @@ Tensor conv_t(const Tensor& feats_, const Panel& panel, int64_t cout, const Map&
       const int64_t last = std::min(at + kPanel, part.to);
       for (int64_t first = at; first < last; first += 2 * lanes)
         kernel.conv(in, cin, sums + first, padded, w + first - at, cin, first + 2 * lanes <= last ? 2 : 1, in_rows,
-                    out_rows, count, static_cast<int32_t>(part.begin), far, first == at ? next : nullptr);
+                    out_rows, count, static_cast<int32_t>(part.begin), far && first == 0, first == at ? next : nullptr);
     }
   };
   return summed<T>(feats, map, num_out, cout, padded, epilogue, add);
