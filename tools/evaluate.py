@@ -52,16 +52,14 @@ class Args:
     """Boxes for each sentence (*multi*: at least 16): accuracy looks at the first, recall at all."""
     min_score: float | None = None
     """*multi*: leave out boxes below; by the model's calibration, or else its own threshold, unless given."""
-    cut: float = 0.0
-    """Take from each scan what lies below so many metres, and the sentences that this makes doubtful."""
+    cut: float = 0.0  # Leave out what lies below so many metres, and the sentences that this makes doubtful.
     no_color: bool = False
     """Evaluate the scans without their colour."""
     timing: int = 8
     """Scenes that speed is measured on; 0 for no timing."""
     two_streams: float = 0.0
     """Weight of the 2D stream that training left in the model's folder (distill.keep=true); 0 leaves it out."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
+    device: str = "auto"  # auto, cpu or cuda.
     precision: str = "float32"
     """float32; on a CPU also int8, or bfloat16 where the CPU has AVX-512 BF16."""
     turns: int = 1
