@@ -87,7 +87,8 @@ def test_mirrored_scenes_have_no_sentence_that_a_mirror_makes_false(data: Path) 
     scenes = PreparedScenes(data)
     marked = [replace(query, view_dependent=index % 2 == 1) for index, query in enumerate(scenes[0].queries)]
     samples = TrainingSamples(scenes, replace(FEW, mirror_probability=1, unlabelled_sentences=100))
-    chosen = samples._choose(scenes[0].replace(queries=tuple(marked)), np.random.default_rng(0))
+    sample = scenes[0].replace(queries=tuple(marked))
+    chosen = samples._choose(sample, {id(marked[0])}, True, np.random.default_rng(0))
     assert len(chosen) > 2 and not any(query.view_dependent for query in chosen)
 
 
