@@ -105,19 +105,21 @@ class TrainingSamples(Dataset[SceneSample]):
             sample = sample.replace(classes=unknown, colors=unknown, labels=())
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.scene_id.encode())])
         shared = _spread(len(sample.queries), self.config.sentence_share)
-        known = {id(query) for query, own in zip(sample.queries, shared, strict=True) if own}
+        allowed = {id(query) for query, own in zip(sample.queries, shared, strict=True) if own}
         cut = self.config.augment.enabled and rng.random() < self.config.augment.cut
         if cut:
             sample = cut_below(sample, rng.uniform(0, self.config.augment.cut_height))
         spoken = self.sentences and self.labelled[scene]
-        sample = sample.replace(queries=self._choose(sample, known, not cut, rng) if spoken else ())
+        sample = sample.replace(queries=self._choose(sample, allowed, not cut, rng) if spoken else ())
         return augment(sample, self.config.augment, rng, self.config.points_per_scene)
 
-    def _choose(self, sample: SceneSample, known: set[int], whole: bool, rng: np.random.Generator) -> tuple[Query, ...]:
-        """Queries of a sample. known: the ids of those that training may use; whole: every object of it has its class,
+    def _choose(
+        self, sample: SceneSample, allowed: set[int], whole: bool, rng: np.random.Generator
+    ) -> tuple[Query, ...]:
+        """Queries of a sample. allowed: the ids of those that training may use; whole: every object of it has its class,
         so that prompts can be made."""
         config = self.config
-        usable = [query for query in sample.queries if id(query) in known]
+        usable = [query for query in sample.queries if id(query) in allowed]
         mirror = rng.random() < config.mirror_probability
         if mirror:
             usable = [query for query in usable if not query.view_dependent] or usable
@@ -135,7 +137,7 @@ class TrainingSamples(Dataset[SceneSample]):
             absent = absent_query(sample, other, rng)
             queries += [absent] if absent else []
         if config.unlabelled_sentences:
-            rest = [query for query in sample.queries if id(query) not in known]
+            rest = [query for query in sample.queries if id(query) not in allowed]
             rest = [query for query in rest if not (mirror and query.view_dependent)]
             rest = [rest[i] for i in rng.permutation(len(rest))[: config.unlabelled_sentences]]
             queries += [replace(query, targets=(), anchors=(), meta={"kind": "unlabelled"}) for query in rest]
