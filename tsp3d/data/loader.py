@@ -116,8 +116,8 @@ class TrainingSamples(Dataset[SceneSample]):
     def _choose(
         self, sample: SceneSample, allowed: set[int], whole: bool, rng: np.random.Generator
     ) -> tuple[Query, ...]:
-        """Queries of a sample. allowed: the ids of those that training may use; whole: every object of it has its class,
-        so that prompts can be made."""
+        """Queries of a sample. allowed: the ids of those that training may use. whole: every object of it has its
+        class, so that prompts can be made."""
         config = self.config
         usable = [query for query in sample.queries if id(query) in allowed]
         mirror = rng.random() < config.mirror_probability
