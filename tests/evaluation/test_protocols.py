@@ -169,3 +169,8 @@ def test_cut_scenes_lack_their_lowest_part(scenes: PreparedScenes) -> None:
         whole, rest = scenes[place], cut[place]
         assert 0 < len(rest.xyz) == (whole.xyz[:, 2] >= 0.2).sum() < len(whole.xyz)
         assert rest.boxes[:, 5].sum() < whole.boxes[:, 5].sum() and len(rest.queries) <= len(whole.queries)
+    with pytest.raises(ValueError, match="no point above 50"):
+        CutScenes(scenes, 50.0)[0]
+    for height in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="must be 0 m or more"):
+            CutScenes(scenes, height)

@@ -38,16 +38,24 @@ class SceneSource(Protocol):
 
 
 class CutScenes:
-    """Scenes without their points below a height in metres (:func:`tsp3d.data.augment.cut_below`)."""
+    """Scenes without their points below a height in metres (:func:`tsp3d.data.augment.cut_below`).
+
+    ValueError where the height is none, and at a scene that has no point above it.
+    """
 
     def __init__(self, scenes: SceneSource, height: float) -> None:
+        if not 0 <= height < float("inf"):
+            raise ValueError(f"the height that scans are cut at must be 0 m or more, got {height}")
         self.scenes, self.height = scenes, height
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def __getitem__(self, index: int, /) -> SceneSample:
-        return cut_below(self.scenes[index], self.height)
+        sample = self.scenes[index]
+        if not (sample.xyz[:, 2] >= self.height).any():
+            raise ValueError(f"{sample.scene_id} has no point above {self.height} m; cut less")
+        return cut_below(sample, self.height)
 
 
 @dataclass
