@@ -7,12 +7,14 @@
 # "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
 # "lar-hint" is "lar" whose voxels foretell the encoder's features, too, by the weight HINT.
 # "pseudo-labels" has UNLABELLED further sentences of a room, and needs a share below 1.
-# By the environment: METHODS, CONTROLLED (those of them that get controls), SEEDS, SHARES, TEACHER (of "born-again"),
-# SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value), EVALUATE (more options of tools/evaluate.py).
+# By the environment: METHODS, CONTROLLED (those of them that get controls), SEEDS, SHARES, TEACHER (of "born-again"; SEED in
+# it stands for the seed), SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value), EVALUATE (more options of
+# tools/evaluate.py).
 set -euo pipefail
 data=$1 init=$2 out=$3 steps=${4:-400} large=${5:-}
+teacher=${TEACHER:-tsp3d-tiny}
 methods=${METHODS:-born-again born-again-ema head lar${large:+ large-to-tiny}}
-export data init out steps large python=${PYTHON:-.venv/bin/python} OMP_NUM_THREADS=1
+export teacher data init out steps large python=${PYTHON:-.venv/bin/python} OMP_NUM_THREADS=1
 mkdir -p "$out"
 
 one() {  # METHOD CONTROL SEED SHARE
@@ -21,7 +23,7 @@ one() {  # METHOD CONTROL SEED SHARE
     case $1 in
         student) ;;
         born-again-ema) method=(--distill born-again) changes=(distill.teacher=ema) ;;
-        born-again) method=(--distill born-again) changes=("distill.teacher=${TEACHER:-tsp3d-tiny}") ;;
+        born-again) method=(--distill born-again) changes=("distill.teacher=${teacher//SEED/$3}") ;;
         large-to-tiny) method=(--distill large-to-tiny) changes=("distill.teacher=$large") ;;
         lar) method=(--distill lar) changes=(distill.keep=true) ;;  # for tools/evaluate.py --two-streams
         lar-hint) method=(--distill lar) changes=(distill.feature_weight="${HINT:-2}") ;;

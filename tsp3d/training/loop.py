@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.distributed.nn  # see _accelerator
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from omegaconf import OmegaConf
@@ -222,6 +223,9 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
+    # The process group begins here. torch.distributed.nn, which DistributedDataParallel imports, would keep it for good
+    # (in defaults of its functions) had it not been imported before; the group's threads would outlive
+    # destroy_process_group then, and now and again abort the process at its exit.
     precision = config.optim.precision
     if not torch.cuda.is_available():
         precision = "no"
