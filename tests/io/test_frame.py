@@ -105,6 +105,14 @@ def test_a_room_on_its_side_names_the_flag(room):
     assert warning is not None and "--up y" in warning
 
 
+def test_a_narrow_room_is_not_taken_for_one_on_its_side(room):
+    narrow = room[0] * [0.5, 0.4, 1.0]  # 2 × 1.2 × 2.4 m
+    assert plausibility_warning(narrow, "m", "z") is None
+    for up, axes in (("y", [1, 2, 0]), ("x", [2, 0, 1])):  # wider rooms that do lie on their side
+        warning = plausibility_warning((room[0] * [0.9, 0.9, 0.75])[:, axes], "m", "z")
+        assert warning is not None and f"--up {up}" in warning
+
+
 def test_a_camera_frame_names_the_flag(room):
     xyz = room[0] * [0.5, 0.5, 0.5] + [-1.0, 1.0, -1.2]
     camera = np.stack([xyz[:, 0], -xyz[:, 2], xyz[:, 1]], 1)  # y down, z forward
