@@ -180,7 +180,8 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
         if low[2] > 0.2 and (low[:2] < 0).all() and (high[:2] > 0).all() and extent[1] < 1.2 * extent[2]:
             return "all points lie in front of the origin, as in a camera's frame (y down): if so, pass --up -y"
         short = int(extent.argmin())
-        if short != 2 and extent[2] > 1.15 * extent[short] and extent[2] > 2.0 and not _furnished(xyz, short):
+        higher_than_wide = short != 2 and extent[2] > 1.15 * extent[short] and extent[2] > 2.0
+        if higher_than_wide and not _furnished(xyz, low, high, short):
             axis = "xyz"[short]
             return (
                 f"the scan measures {text} m (x, y, z): the {axis} axis is the shortest, as the vertical usually is. "
@@ -189,15 +190,15 @@ def plausibility_warning(xyz: np.ndarray, unit: str, up: str) -> str | None:
     return None
 
 
-def _furnished(xyz: np.ndarray, other: int) -> bool:
+def _furnished(xyz: np.ndarray, low: np.ndarray, high: np.ndarray, other: int) -> bool:
     """Whether points lie low along z rather than high, and more so than they lie to one side of the ``other`` axis: as
     furniture does between floor and ceiling, in a bathroom or a corridor that is higher than wide."""
-    low, high = np.percentile(xyz, [1.0, 99.0], axis=0)
-    lean = np.zeros(3)
-    for axis in (other, 2):
-        inner = xyz[(xyz[:, axis] > low[axis] + 0.12) & (xyz[:, axis] < high[axis] - 0.12), axis]  # no floor, no wall
-        lean[axis] = (inner < (low[axis] + high[axis]) / 2).mean() - 0.5 if len(inner) else 0.0
-    return bool(lean[2] > 0.06 and lean[2] > abs(lean[other]))
+
+    def lean(axis: int) -> float:
+        inner = (xyz[:, axis] > low[axis] + 0.12) & (xyz[:, axis] < high[axis] - 0.12)  # neither floor nor walls
+        return float((xyz[inner, axis] < (low[axis] + high[axis]) / 2).mean()) - 0.5 if inner.any() else 0.0
+
+    return lean(2) > 0.06 and lean(2) > abs(lean(other))
 
 
 def _better_unit(size: float, unit: str) -> str | None:
