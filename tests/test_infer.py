@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -43,6 +44,7 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script of that name, with a network that needs no weights."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # which the script sets, and this takes back
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -265,3 +267,23 @@ def test_view_says_in_a_line_what_it_cannot_do(view, scans, arguments, message, 
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert sorted(path.name for path in scans.iterdir()) == ["a.npy", "c.xyz"]
+
+
+@pytest.mark.parametrize("name", ["infer", "view"])
+@pytest.mark.parametrize("own", ["", "active"])
+def test_threads_are_told_how_to_wait_before_torch_is_loaded(name: str, own: str) -> None:
+    """OpenMP reads it when its library is loaded, which comes with torch; what the user has set stays."""
+    program = """
+import importlib.abc, os, runpy, sys
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            sys.exit("waits " + os.environ.get("OMP_WAIT_POLICY", "?"))
+sys.meta_path.insert(0, Watch())
+runpy.run_path(sys.argv[1])
+"""
+    env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    env |= {"OMP_WAIT_POLICY": own} if own else {}
+    command = [sys.executable, "-c", program, str(ROOT / "tools" / f"{name}.py")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip() == f"waits {own or 'passive'}"

@@ -8,6 +8,7 @@ python tools/view.py room.ply --text "the brown chair next to the desk" --html r
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in tools/infer.py: the browser is at work, too
 
 import tsp3d
 from tsp3d.io.write import check_writable
