@@ -269,7 +269,7 @@ def test_view_says_in_a_line_what_it_cannot_do(view, scans, arguments, message, 
     assert sorted(path.name for path in scans.iterdir()) == ["a.npy", "c.xyz"]
 
 
-@pytest.mark.parametrize("name", ["infer", "view"])
+@pytest.mark.parametrize("name", ["infer", "view", "demo"])
 @pytest.mark.parametrize("own", ["", "active"])
 def test_threads_are_told_how_to_wait_before_torch_is_loaded(name: str, own: str) -> None:
     """OpenMP reads it when its library is loaded, which comes with torch; what the user has set stays."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in tools/infer.py
 
 import tsp3d
 from tsp3d.grounder import ScanResult
