@@ -15,9 +15,7 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-# Read when torch is loaded. Threads that wait by spinning save some milliseconds where the processor has nothing else
-# to do, and cost half a second a sentence where it has.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: benchmarks/README.md, "other work"
 
 import tsp3d
 from tsp3d.distill.two_streams import TwoStreams
@@ -33,16 +31,14 @@ class Options:
     """What to find, in English; may be given several times."""
     model: str = "tsp3d-tiny"
     """Name of a bundled model, a folder with config.json and model.safetensors, or a hub id."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
+    device: str = "auto"  # auto, cpu or cuda.
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Of the convolutions, on a CPU: int8 is fastest, bfloat16 needs AVX-512 BF16; both are slightly less exact."""
     turns: Literal[1, 2, 4] = 1
     """Look at so many turned copies of a scan: a little more often right, and slower."""
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
     """The scans' upward axis; z unless given (GLB: y, as that format says)."""
-    unit: Literal["m", "cm", "mm"] = "m"
-    """The scans' unit."""
+    unit: Literal["m", "cm", "mm"] = "m"  # The scans' unit.
     align: bool = True
     """First turn tilted scans level and their walls along the axes; boxes come back as the scan lies."""
     top_k: int | None = None
