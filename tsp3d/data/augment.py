@@ -146,7 +146,7 @@ def augment(sample: SceneSample, config: AugmentConfig, rng: np.random.Generator
 
 
 def cut_below(sample: SceneSample, height: float) -> SceneSample:
-    """The scene without its points below a height in metres.
+    """The scene without its points below a height in metres; itself where no point would be left.
 
     Boxes end there, and what is left is levelled: its lowest points (1st percentile) lie at 0. Objects of which less
     than a third of the points are left have no class, colour and label any more. Queries that mention one of them, or

@@ -53,9 +53,10 @@ class CutScenes:
 
     def __getitem__(self, index: int, /) -> SceneSample:
         sample = self.scenes[index]
-        if not (sample.xyz[:, 2] >= self.height).any():
+        cut = cut_below(sample, self.height)
+        if cut is sample:
             raise ValueError(f"{sample.scene_id} has no point above {self.height} m; cut less")
-        return cut_below(sample, self.height)
+        return cut
 
 
 @dataclass
