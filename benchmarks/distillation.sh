@@ -7,9 +7,9 @@
 # "coarse-to-fine", "coarse-to-fine-coarse" and "coarse-to-fine-chance" need PROPOSER, a run of stage=detection.
 # "lar-hint" is "lar" whose voxels foretell the encoder's features, too, by the weight HINT.
 # "pseudo-labels" has UNLABELLED further sentences of a room, and needs a share below 1.
-# By the environment: METHODS, CONTROLLED (those of them that get controls), SEEDS, SHARES, TEACHER (of "born-again"; SEED in
-# it stands for the seed), SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value), EVALUATE (more options of
-# tools/evaluate.py).
+# By the environment: METHODS, CONTROLLED (those of them that get controls), SEEDS, SHARES, TEACHER (of "born-again"; SEED
+# in it stands for the seed), SCENES and QUERIES (of the validation; 0 for all), TRAIN (more key=value), EVALUATE (more
+# options of tools/evaluate.py).
 set -euo pipefail
 data=$1 init=$2 out=$3 steps=${4:-400} large=${5:-}
 teacher=${TEACHER:-tsp3d-tiny}
