@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +24,29 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyError
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.txt"]
     assert (tmp_path / "new/a.txt").read_text() == "old"
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("there/a.txt")
+    for text in ("first", "second"):
+        write_text(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "there/a.txt").read_text() == text
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["a.txt"]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_text)
+        write_text(tmp_path / "pipe", "whole")
+        assert read.result(timeout=60) == "whole"
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_disk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "stat", lambda *_, **__: SimpleNamespace(st_mode=stat.S_IFBLK))
+    with pytest.raises(OSError, match="it is a disk"):
+        write_text("/dev/sda", "")
 
 
 @pytest.mark.parametrize("kind", ["tensors", "arrays"])

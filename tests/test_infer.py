@@ -122,7 +122,10 @@ def test_folder_with_pictures_and_a_broken_scan(infer, scans, tmp_path, capsys):
         (["{a}", "--text", "x", "--turns", "2"], "MiddleNetwork does not look at turned copies"),
         (["{a}", "--text", "x", "--json", "{a}/r.json"], "r.json"),
         (["{a}", "--text", "x", "--json", "{a}"], "e.g. results.json"),
-        (["{a}", "--text", "x", "--out", "{a}"], "a.npy"),
+        (["{a}", "--text", "x", "--out", "{a}"], "a.npy: pictures need a folder"),
+        (["{a}", "--text", "x", "--json", "{a}.new", "--out", "{a}.new"], "a.npy.new: named for two results"),
+        (["{a}", "--text", "x", "--json", "{a}.new", "--out", "{a}.new/sub"], "a.npy.new: named for two results"),
+        (["--text", "x"], "say which scan"),
         (["{a}", "--text", "x", "--out", "{a}", "--json", "{a}.json"], "a.npy"),
     ],
 )
@@ -132,6 +135,29 @@ def test_user_errors_take_one_line(infer, scans, capsys, arguments: list[str], m
     errors = [line for line in captured.err.splitlines() if line]
     assert captured.out == ""  # said before the work, not after
     assert len(errors) == 1 and errors[0].startswith("error: ") and message in errors[0]
+
+
+def test_a_device_stays_one(infer, scans):
+    """As a user who may replace it would find out."""
+    assert run(infer, str(scans / "a.npy"), "--text", "the box", "--json", os.devnull) == 0
+    assert Path(os.devnull).is_char_device()
+    if Path("/dev/full").is_char_device():
+        assert run(infer, str(scans / "a.npy"), "--text", "the box", "--json", "/dev/full") == 1
+
+
+def test_a_link_to_a_scan_is_no_place_for_results(infer, scans, tmp_path, capsys):
+    (tmp_path / "r.json").symlink_to(scans / "a.npy")
+    before = (scans / "a.npy").read_bytes()
+    assert run(infer, str(scans / "a.npy"), "--text", "the box", "--json", str(tmp_path / "r.json")) == 1
+    assert "r.json: results under a scan's name" in capsys.readouterr().err
+    assert (scans / "a.npy").read_bytes() == before
+
+
+def test_several_scans_as_a_shell_lists_them(infer, scans, tmp_path):
+    named = [str(scans / "c.xyz"), str(scans / "a.npy"), str(scans / "*.npy")]
+    assert run(infer, *named, "--text", "the box", "--json", str(tmp_path / "r.json")) == 0
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert [Path(entry["scan"]).name for entry in content] == ["c.xyz", "a.npy"]
 
 
 def test_the_tool_stays_a_tool():

@@ -19,14 +19,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded
 
 import tsp3d
 from tsp3d.distill.two_streams import TwoStreams
-from tsp3d.io.write import check_writable
+from tsp3d.io.write import check_places
 from tsp3d.results import document, print_table, try_pictures, unique_prefixes, write_json
 
 
 @dataclass
 class Options:
-    scan: tyro.conf.Positional[str]
-    """A PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/STL/OFF, LAS/LAZ or E57 file, or a folder or quoted glob."""
+    scans: tyro.conf.Positional[tuple[str, ...]]
+    """PLY, PCD, XYZ/TXT/CSV, NPY/NPZ, OBJ/GLB/STL/OFF, LAS/LAZ or E57 files, folders of them or quoted globs."""
     text: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """What to find, in English; may be given several times."""
     model: str = "tsp3d-tiny"
@@ -64,9 +64,8 @@ def main(options: Options) -> int:
     try:
         if not options.text:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
-        paths = tsp3d.find_scans(options.scan)
-        for place in {options.json, options.out and options.out / "a.png"} - {None, "-"}:
-            check_writable(place)
+        paths = tsp3d.find_scans(*options.scans)
+        check_places([options.json], options.out)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision, options.turns)
         if options.two_streams:
             both = TwoStreams.from_pretrained(grounder.network, options.model, options.two_streams)  # type: ignore[arg-type]
@@ -85,7 +84,7 @@ def main(options: Options) -> int:
                     print_table(result, console, files)
         finally:  # whatever stops the rest, what was found is kept
             if options.json and entries:
-                write_json(options.json, document(entries, single=Path(options.scan).is_file()))
+                write_json(options.json, document(entries, [Path(scan).is_file() for scan in options.scans] == [True]))
     except tsp3d.UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

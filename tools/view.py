@@ -20,7 +20,7 @@ import tyro
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in tools/infer.py: the browser is at work, too
 
 import tsp3d
-from tsp3d.io.write import check_writable
+from tsp3d.io.write import check_places
 from tsp3d.viz.rrd import write_rrd
 from tsp3d.viz.viewer import Viewer, write_html
 
@@ -62,8 +62,7 @@ def main(options: Options) -> int:
     try:
         if files and not options.text:
             raise tsp3d.UserError("say what to find, e.g. --text 'the brown chair next to the desk'")
-        for path, _ in files:
-            check_writable(path)
+        check_places([options.html, options.rrd])
         scan = tsp3d.load_scan(options.scan, options.up, options.unit, align=options.align)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision)
         if files:
@@ -84,6 +83,9 @@ def main(options: Options) -> int:
     except tsp3d.UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,12 +22,24 @@ from torch import Tensor
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (folders are made), and rename it to ``path`` when the block succeeds.
 
-    If the block fails, the temporary file goes and whatever was at ``path`` stays.
+    If the block fails, the temporary file goes and whatever was at ``path`` stays. A link stays one: the file that it
+    leads to is replaced. A device or a pipe, which a rename would destroy, is written to when the block succeeds.
+
+    Raises:
+        OSError: the place cannot be written to, or is a disk.
     """
     path = Path(path)
     # The suffix stays last: writers such as matplotlib choose the format by it.
     stem = os.fsdecode(os.fsencode(path.stem)[:100])
-    temporary = path.with_name(f".{stem}.{os.getpid()}-{threading.get_native_id()}.tmp{path.suffix}")
+    name = f".{stem}.{os.getpid()}-{threading.get_native_id()}.tmp{path.suffix}"
+    if is_stream(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / name
+            with open(Path(folder) / name, "rb") as source, open(path, "ab") as sink:
+                shutil.copyfileobj(source, sink)
+        return
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -32,6 +47,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder could not be made, there is nothing to remove
             temporary.unlink()
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a terminal, pipe or other device that can only be written into, or an open file by its number
+    (/dev/stdout). Raises OSError for a disk."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False  # nothing there, or out of reach: the writing says so
+    if stat.S_ISBLK(mode):
+        raise OSError("it is a disk")
+    opened = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
+    return opened or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

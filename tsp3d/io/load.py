@@ -72,13 +72,19 @@ def load_scan(
     return prepare(cloud.xyz, cloud.rgb, up, unit, source, align)
 
 
-def find_scans(pattern: str | os.PathLike[str]) -> list[Path]:
-    """The scans that a file, folder or glob pattern stands for, sorted; results of earlier runs are left out.
+def find_scans(*patterns: str | os.PathLike[str]) -> list[Path]:
+    """The scans that files, folders or glob patterns stand for, each pattern's sorted, each scan once; results of
+    earlier runs are left out.
 
     Raises:
         ScanError: nothing there.
     """
-    text = os.fspath(pattern)
+    if not patterns:
+        raise ScanError("say which scan: a file, a folder or a pattern such as 'scans/*.ply'")
+    return list(dict.fromkeys(path for pattern in patterns for path in _find(os.fspath(pattern))))
+
+
+def _find(text: str) -> list[Path]:
     path = Path(text)
     if not text:
         raise ScanError("the scan's path is empty; pass a file, a folder or a pattern such as 'scans/*.ply'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,14 +35,40 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Try a place before the work that is for it; nothing is left there.
+    """Try a place before the work that is for it; nothing is left there but its folder.
 
     Raises UserError as :func:`replacing`, and for the name of a scan: one that was there would be lost."""
-    if is_scan(Path(path)):
+    if is_scan(Path(path)) or is_scan(Path(os.path.realpath(path))):
         raise UserError(f"{path}: results under a scan's name would take its place; choose another, e.g. results.json")
+    if _is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise UserError(f"{path}: cannot be written (Permission denied); choose another place")
+        return  # what opens a pipe for a trial ends it
     with suppress(_Tried), replacing(path) as temporary:
         temporary.touch()
         raise _Tried
+
+
+def check_places(paths: Iterable[str | os.PathLike[str] | None], folder: str | os.PathLike[str] | None = None) -> None:
+    """Try the places of all results (None and "-", standard output, are none) as :func:`check_writable`, and that none
+    takes the place of another."""
+    named = [path for path in paths if path and path != "-"]
+    if folder and os.path.lexists(folder) and not Path(folder).is_dir():
+        raise UserError(f"{folder}: pictures need a folder, and this is none; choose another name")
+    places = [Path(os.path.realpath(path)) for path in [*named, *([folder] if folder else [])]]
+    for number, path in enumerate(named):
+        others = places[:number] + places[number + 1 :]
+        if not _is_stream(path) and any(places[number] in (other, *other.parents) for other in others):
+            raise UserError(f"{path}: named for two results; choose another name for one of them")
+    for path in [*named, *([Path(folder) / "a.png"] if folder else [])]:
+        check_writable(path)
+
+
+def _is_stream(path: str | os.PathLike[str]) -> bool:
+    try:
+        return files.is_stream(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error}); choose another place") from error
 
 
 class _Tried(Exception):
