@@ -89,6 +89,12 @@ def test_a_key_that_changes_nothing_is_not_answered_again(viewer):
     assert not names(viewer) and [text for text, *_ in viewer.grounder.asked] == ["the cube"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 0), ("no such host", 0), ("127.0.0.1", 99999)])
+def test_an_address_that_is_not_ours_is_refused_and_not_waited_for(host: str, port: int):
+    with pytest.raises(UserError, match="no page can be opened at"):
+        Viewer(Answers(), make_room(), host, port)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("colour", [True, False])
 def test_html_holds_scan_and_answers(colour: bool, tmp_path, capsys):
     scan = make_room(colour)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import socket
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -53,7 +55,7 @@ class Viewer:
         port: the first that is free from here on.
 
     Raises:
-        UserError: viser is not installed.
+        UserError: viser is not installed, or there is no such address or port here.
     """
 
     def __init__(self, grounder: Grounder, scan: Scan, host: str = "127.0.0.1", port: int = 8080) -> None:
@@ -160,6 +162,15 @@ def _server(host: str, port: int) -> Any:
         import viser
     except ImportError as error:
         raise UserError(f"the viewer needs viser ({error}): pip install 'tsp3d[viewer]'") from error
+    try:  # first, as viser waits without end for a server that could not begin
+        if not 0 <= port <= 65535:
+            raise OverflowError("ports are numbers from 0 to 65535")
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.bind(address)
+    except (OSError, OverflowError, UnicodeError) as error:
+        if getattr(error, "errno", None) != errno.EADDRINUSE:  # then the next port is taken
+            raise UserError(f"no page can be opened at {host!r}, port {port} ({error}); choose others") from error
     with contextlib.redirect_stdout(io.StringIO()):  # its banner, whatever ``verbose`` is
         return viser.ViserServer(host, port, label="tsp3d", verbose=False)
 
