@@ -93,6 +93,14 @@ def test_the_box_comes_back_as_the_scan_lies(yaw: float, tilt: float, up: str, c
     np.testing.assert_allclose(xyz_back, (xyz @ way.T + [3, 40, -7]) * 1000, atol=0.5)
 
 
+def test_the_tilt_of_a_scan_on_its_side_is_told_as_the_other_case(caplog):
+    camera = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # x right, y down, z forward
+    down = np.array([[1, 0, 0], [0, c := np.cos(0.9), -np.sin(0.9)], [0, np.sin(0.9), c]])
+    Scan((furnished()[0] - [0, -2.5, 2.2]) @ (down @ camera).T, source="a")
+    up, tilt = caplog.messages
+    assert "pass --up -y" in up and tilt.startswith("a: otherwise its floor is tilted by 38 degrees")
+
+
 def test_what_lies_straight_stays_as_it_is(caplog):
     xyz, rgb = furnished()
     for yaw, tilt in ((0, 0), (90, 0), (3, 1)):

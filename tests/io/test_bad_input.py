@@ -86,6 +86,25 @@ def test_pickles_are_refused(tmp_path):
             load_scan(tmp_path / name)
 
 
+def test_no_message_quotes_the_advice_to_run_what_a_file_holds(tmp_path):
+    for name in ("a.npy", "a.npz"):
+        (tmp_path / name).write_bytes(b"not an array")
+        with pytest.raises(ScanError) as caught:
+            load_scan(tmp_path / name)
+        assert "pickle" not in str(caught.value)
+
+
+def test_an_archive_that_is_cut_short_and_one_that_is_misnamed(room, tmp_path):
+    np.savez(tmp_path / "a.npz", xyz=room[0])
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole[:2000])
+    with pytest.raises(ScanError, match=r"a\.npz: the NPZ archive is cut short"):
+        load_scan(tmp_path / "a.npz")
+    (tmp_path / "a.npy").write_bytes(whole)
+    with pytest.raises(ScanError, match=r"a\.npy: this is an NPZ archive"):
+        load_scan(tmp_path / "a.npy")
+
+
 def test_missing_folder_and_unknown_format(tmp_path):
     with pytest.raises(ScanError, match="no such file"):
         load_scan(tmp_path / "none.ply")

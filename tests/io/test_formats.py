@@ -67,6 +67,16 @@ def test_negative_colours_are_told(room, caplog: pytest.LogCaptureFixture):
     assert "colours begin at -0.686" in caplog.text
 
 
+@pytest.mark.parametrize("scale", [1 / 255, 1, 257])
+def test_one_absurd_colour_does_not_darken_the_others(room, scale: float, caplog: pytest.LogCaptureFixture):
+    rgb = room[1].astype(float) * scale
+    rgb[7] = 1e6
+    with caplog.at_level(logging.WARNING):
+        loaded = Scan(room[0], rgb).rgb
+    assert loaded is not None and (loaded[7] == 255).all() and "but some go to 1e+06" in caplog.text
+    np.testing.assert_array_equal(np.delete(loaded, 7, 0), np.delete(room[1], 7, 0))
+
+
 @pytest.mark.parametrize(("scale", "kind"), [(1 / 255, float), (1, float), (257, np.uint16)])
 def test_colour_ranges(room, tmp_path, scale: float, kind: type):
     xyz, rgb = room
@@ -127,6 +137,21 @@ def test_text_variants(tmp_path, text: str, coloured: bool):
         np.testing.assert_array_equal(scan.rgb, [[1, 2, 3], [4, 5, 6]])
     else:
         assert scan.rgb is None
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".pts"])
+@pytest.mark.parametrize("label", [True, False])
+def test_seven_columns_without_names(room, tmp_path, label: bool, suffix: str, caplog: pytest.LogCaptureFixture):
+    rng = np.random.default_rng(0)
+    xyz, rgb = room[0], rng.integers(0, 256, room[1].shape)
+    more = (np.arange(len(xyz)) % 13)[:, None] if label else rng.integers(0, 99, (len(xyz), 1))
+    path = tmp_path / f"a{suffix}"
+    np.savetxt(path, np.hstack([xyz, rgb, more] if label else [xyz, more, rgb]), fmt="%.6g")
+    with caplog.at_level(logging.WARNING):
+        loaded = load_scan(path).rgb
+    assert loaded is not None
+    assert np.array_equal(loaded, rgb) is (not label or suffix == ".txt")  # PTS has no label
+    assert (("r g b label" if label else "intensity r g b") in caplog.text) is (suffix == ".txt")
 
 
 def test_bad_row_is_named(tmp_path):

@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +120,22 @@ def test_a_camera_frame_names_the_flag(room):
     camera[:, 1] += -float(camera[:, 1].mean())
     warning = plausibility_warning(camera, "m", "z")
     assert warning is not None and "--up -y" in warning
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "gradient", "masked"])
+def test_arrays_of_every_kind(room, kind: str):
+    xyz, rgb = room[0].astype(np.float32), room[1]
+    if kind == "masked":
+        hidden = np.zeros(xyz.shape, dtype=bool)
+        hidden[:5, 2] = True
+        scan = Scan(np.ma.array(xyz, mask=hidden), np.ma.array(rgb))  # type: ignore[arg-type]
+        assert len(scan) == len(xyz) - 5 and scan.rgb is not None
+        np.testing.assert_array_equal(scan.rgb, rgb[5:])
+        return
+    tensor = torch.from_numpy(xyz).to(torch.bfloat16 if kind == "bfloat16" else torch.float32)
+    scan = Scan(tensor.requires_grad_(kind == "gradient"), torch.from_numpy(rgb))  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.ptp(scan.xyz, 0), np.ptp(xyz, 0), atol=0.05)
+    np.testing.assert_array_equal(scan.rgb, rgb)  # type: ignore[arg-type]
 
 
 def test_warnings_reach_the_log_with_the_name(room, caplog: pytest.LogCaptureFixture):

@@ -18,12 +18,21 @@ _COLOURS = ("rgb", "colors", "color", "colours", "colour")
 
 def read_npy(path: Path) -> Iterator[Chunk]:
     """(N, 3), (N, 6) or wider (xyz, then rgb), or a structured array: x, y, z and r, g, b or a packed rgb."""
-    yield from _split(np.load(path, mmap_mode="r", allow_pickle=False), None, path)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:  # NumPy's own advice is to unpickle, which runs what the file says
+        raise ScanError(f"{path}: no array of numbers, or cut short; write it with numpy.save(path, xyz)") from error
+    if not isinstance(array, np.ndarray):
+        raise ScanError(f"{path}: this is an NPZ archive; name it so (.npz)")
+    yield from _split(array, None, path)
 
 
 def read_npz(path: Path) -> Iterator[Chunk]:
     """Points under one of the usual names (``xyz``, ``points``, ``coords`` …), colours under ``rgb``, ``colors`` …"""
     if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\3\4":
+                raise ScanError(f"{path}: the NPZ archive is cut short; copy or export it again")
         raise ScanError(f"{path}: not an NPZ archive (no zip inside); write it with numpy.savez(path, xyz=…, rgb=…)")
     with np.load(path, allow_pickle=False) as archive:
         names = {name.lower(): name for name in archive.files}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,6 +126,17 @@ class Collector:
         self._kept = len(keep)
 
 
+def as_array(values: Any, missing: float = np.nan) -> np.ndarray:
+    """An array of what a caller has: of a tensor on any device, or of a masked array, whose gaps become ``missing``."""
+    if hasattr(values, "detach"):  # a tensor, of a library that reading needs not
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # which NumPy has not
+    if isinstance(values, np.ma.MaskedArray):
+        whole = values.dtype.kind != "f" and not np.isnan(missing)  # integers of depth or colour stay what they are
+        return (values if whole else values.astype(np.float64)).filled(missing)
+    return np.asarray(values)
+
+
 def first_per_voxel(xyz: np.ndarray, voxel: float, origin: np.ndarray) -> np.ndarray:
     """Indices (ascending) of the first point (of N, 3) in each voxel of side ``voxel`` laid from ``origin``."""
     cells = np.clip(np.floor((xyz - origin) / voxel), -(2.0**60), 2.0**60).astype(np.int64)
@@ -138,7 +149,7 @@ def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
     """Colours (N, 3) in 0…1, 0…255 or 0…65535 → uint8; None (with a log line) where they say nothing.
 
     Colours may go beyond 1 or 255, up to twice that, as interpolation and filters make them; a scan whose 0…255 end at
-    2, or whose 0…65535 end at 510, is black.
+    2, or whose 0…65535 end at 510, is black. A few that go far beyond do not decide for the others.
     """
     rgb = np.asarray(rgb)
     if rgb.dtype.kind == "b" or rgb.dtype.kind not in "fiu":
@@ -146,13 +157,15 @@ def to_rgb8(rgb: np.ndarray, source: str) -> np.ndarray | None:
     if rgb.dtype != np.uint8:
         values = rgb.astype(np.float64)
         values[~np.isfinite(values)] = 0.0
-        top = values.max(initial=0.0)
+        lit = values[values > 0]
+        sample = lit[:: 1 + len(lit) // 1_000_000]
+        top, most = (float(np.percentile(sample, 99.0)), float(lit.max())) if len(lit) else (0.0, 0.0)
         if (low := values.min(initial=0.0)) < 0:
             log.warning("%s: colours begin at %.3g; give 0…1 or 0…255, negative ones count as 0", source, low)
-        if top <= 2.0 and rgb.dtype.kind == "f":
-            values = values * 255.0
-        elif top > 510.0:
-            values = values * (255.0 / 65535.0)
+        full = 1.0 if top <= 2.0 and rgb.dtype.kind == "f" else 255.0 if top <= 510.0 else 65535.0
+        if most > 2 * full:
+            log.warning("%s: colours are of 0…%.0f, but some go to %.3g; those count as %.0f", source, full, most, full)
+        values = values * (255.0 / full)
         rgb = np.clip(np.round(values), 0, 255).astype(np.uint8)
     if len(rgb) > 1 and (rgb == rgb[0]).all():
         log.info("%s: every point has the same colour; treated as a scan without colour", source)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tsp3d.io.cloud import Chunk
+from tsp3d.io.cloud import Chunk, as_array
 from tsp3d.io.errors import ScanError
 
 
@@ -29,12 +29,12 @@ def unproject(
     Raises:
         ScanError: shapes that do not belong together, or matrices that are none of a camera.
     """
-    images = np.asarray(depth)
+    images = as_array(depth, 0)
     if images.ndim == 2:
         images = images[None]
     if images.ndim != 3 or 0 in images.shape or images.dtype.kind not in "fiu":
         raise ScanError(
-            f"{source}: depth must be numbers of shape (H, W) or (F, H, W), got {images.dtype} {np.shape(depth)}"
+            f"{source}: depth must be numbers of shape (H, W) or (F, H, W), got {images.dtype} {images.shape}"
         )
     count, height, width = images.shape
     cameras = _each(intrinsics, count, (3, 3), "intrinsics", source)
@@ -46,10 +46,10 @@ def unproject(
         raise ScanError(f"{source}: pose must hold a rotation and a shift in metres, camera to world")
     colours = None
     if rgb is not None:
-        colours = np.asarray(rgb)
+        colours = as_array(rgb, 0)
         if colours.shape not in ((count, height, width, 3), (height, width, 3) if count == 1 else ()):
             raise ScanError(
-                f"{source}: depth of shape {np.shape(depth)} but colours of shape {colours.shape}; register the colour "
+                f"{source}: depth of shape {images.shape} but colours of shape {colours.shape}; register the colour "
                 "image to the depth image, pixel by pixel"
             )
         colours = colours.reshape(count, height * width, 3)
@@ -70,7 +70,7 @@ def unproject(
 def _each(value: ArrayLike, count: int, shape: tuple[int, int], name: str, source: str) -> np.ndarray:
     """A matrix for each image, (F, *shape) float64."""
     try:
-        matrices = np.asarray(value, dtype=np.float64)
+        matrices = as_array(value).astype(np.float64)
     except (TypeError, ValueError):
         matrices = np.empty(0)
     if matrices.shape not in (shape, (count, *shape)) or not np.isfinite(matrices).all():

@@ -21,4 +21,5 @@ def printable(path: str | os.PathLike[str]) -> str:
 def one_line(error: BaseException, limit: int = 200) -> str:
     """First words of an error, on one line: for quoting a library's message inside ours."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text += " is missing" if isinstance(error, KeyError) else ""  # which is but the key
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tsp3d.io.align import alignment
-from tsp3d.io.cloud import MAX_POINTS, Chunk, Cloud, Collector, to_rgb8
+from tsp3d.io.cloud import MAX_POINTS, Chunk, Cloud, Collector, as_array, to_rgb8
 from tsp3d.io.depth import unproject
 from tsp3d.io.errors import ScanError
 from tsp3d.io.frame import MAX_EXTENT_M, UNITS, Frame, check_unit, check_up, leveling_shift, plausibility_warning
@@ -48,11 +48,10 @@ class Scan:
             raise ScanError(f"{self.source}: a scan with a ready frame needs at least one point, all finite")
         self.xyz = np.array(xyz, dtype=np.float32, order="C")  # a copy: the caller may fill the array anew
         if self.rgb is not None:
-            if np.shape(self.rgb) != xyz.shape:
-                raise ScanError(
-                    f"{self.source}: {len(xyz)} points but colours of shape {np.shape(self.rgb)}; make them (N, 3)"
-                )
-            self.rgb = to_rgb8(np.array(self.rgb, order="C"), self.source)
+            rgb = as_array(self.rgb, 0)
+            if rgb.shape != xyz.shape:
+                raise ScanError(f"{self.source}: {len(xyz)} points but colours of shape {rgb.shape}; make them (N, 3)")
+            self.rgb = to_rgb8(np.array(rgb, order="C"), self.source)
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -83,7 +82,7 @@ class Scan:
         """
         points = _as_points(xyz, source)
         most = max(len(points), 1) if max_points is None else max_points
-        chunk = Chunk(points, None if rgb is None else np.asarray(rgb))
+        chunk = Chunk(points, None if rgb is None else as_array(rgb, 0))
         return _collected([chunk], up, unit, source, most, align)
 
     @classmethod
@@ -167,16 +166,16 @@ def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source:
         angles = (("its floor is tilted by", lies.tilt), ("its walls are off the axes by", lies.walls))
         found = " and ".join(f"{what} {abs(np.rad2deg(by)):.0f} degrees" for what, by in angles if by)
         log.warning(
-            "%s: %s; it is turned, and boxes come back turned as it lies (yaw, rotation). To keep it: --no-align, or "
-            "align=False", source, found,
+            "%s: %s%s; it is turned, and boxes come back turned as it lies (yaw, rotation). To keep it: --no-align, or "
+            "align=False", source, "otherwise " if advice and "--up" in advice else "", found,
         )  # fmt: skip
     shift = leveling_shift(metres)
     frame = Frame.make(unit, up, shift, lies.turn if lies else None)
     return Scan(xyz=(metres + shift).astype(np.float32), rgb=rgb, source=source, frame=frame)
 
 
-def _as_points(xyz: np.ndarray, source: str) -> np.ndarray:
-    points = np.asarray(xyz)
+def _as_points(xyz: Any, source: str) -> np.ndarray:
+    points = as_array(xyz)
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise ScanError(
             f"{source}: points must be numbers of shape (N, 3), got {points.dtype} of shape {points.shape}; "

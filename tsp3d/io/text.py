@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +13,26 @@ import numpy as np
 from tsp3d.io.cloud import Chunk
 from tsp3d.io.errors import ScanError
 
+log = logging.getLogger(__name__)
+
 CHUNK_LINES = 200_000
 BOM = "\u00ef\u00bb\u00bf"
 """What UTF-8 may begin with, read as Latin-1."""
 HEADER_LINES = 100
 """Lines that may come before the first row of numbers."""
 
+SEVEN = [0, 1, 2, 4, 5, 6]
+"""Of the seven columns of PTS (x y z intensity r g b)."""
+SEVEN_LINES = 20_000
+"""By which seven columns without names are judged."""
+
 _AXES = (("x", "y", "z"), ("//x", "y", "z"), ("#x", "y", "z"), ("x_m", "y_m", "z_m"))
 _COLOURS = (("r", "g", "b"), ("red", "green", "blue"))
 
 
 def read_text(path: Path) -> Iterator[Chunk]:
-    """Rows of ``x y z``, ``x y z r g b`` or ``x y z i r g b``, parted by spaces, tabs, commas or semicolons.
+    """Rows of ``x y z``, ``x y z r g b``, ``x y z i r g b`` or ``x y z r g b label``, parted by spaces, tabs, commas or
+    semicolons.
 
     Lines before the first row of numbers are a header; if it names the columns, they are taken by name.
     """
@@ -42,7 +51,10 @@ def read_text(path: Path) -> Iterator[Chunk]:
             row = _numbers(fields, delimiter)
             if len(row) >= 3:
                 columns = _columns(header, delimiter, len(row), path, number)
-                yield from _rows(itertools.chain([line], file), delimiter, columns, number, path)
+                lines = [line, *itertools.islice(file, SEVEN_LINES if columns == SEVEN else 0)]
+                if columns == SEVEN and path.suffix.lower() != ".pts":
+                    columns = _seven(lines, delimiter, path)
+                yield from _rows(itertools.chain(lines, file), delimiter, columns, number, path)
                 return
             if line.strip():
                 header.append(line)
@@ -79,10 +91,22 @@ def _columns(header: list[str], delimiter: str | None, width: int, path: Path, n
     if width in (3, 4, 5):
         return [0, 1, 2]
     if width == 7:
-        return [0, 1, 2, 4, 5, 6]  # x y z intensity r g b, as in PTS
+        return SEVEN
     if delimiter == ";" or width >= 6:
         return [0, 1, 2, 3, 4, 5]
     raise ScanError(f"{path}: line {number} has {width} columns; needed are x y z or x y z r g b")
+
+
+def _seven(lines: list[str], delimiter: str | None, path: Path) -> list[int]:
+    """Which of seven columns without names are x, y, z, r, g, b, with a warning: a label has few values, blue many."""
+    rows = [row for row in (_numbers(line.split("#")[0], delimiter) for line in lines) if len(row) == 7]
+    green, last = (len({row[column] for row in rows}) for column in (4, 6))
+    label = 4 * last <= green
+    log.warning(
+        "%s: its seven columns are taken for x y z %s; if they are others, name them in a first line",
+        path, "r g b label" if label else "intensity r g b",
+    )  # fmt: skip
+    return [0, 1, 2, 3, 4, 5] if label else SEVEN
 
 
 def _rows(lines: Iterator[str], delimiter: str | None, columns: list[int], first: int, path: Path) -> Iterator[Chunk]:
