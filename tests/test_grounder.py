@@ -110,6 +110,37 @@ def test_many_sentences_share_one_encoding(grounder: tsp3d.Grounder):
     assert grounder.ground(scene, []) == []
 
 
+def test_a_scene_is_for_grounders_like_its_own(grounder: tsp3d.Grounder):
+    scene = grounder.encode(tsp3d.Scan(*points()))
+    assert tsp3d.Grounder(BoundsNetwork(), name="bounds").ground(scene, "red").found
+    for other in (tsp3d.Grounder(BoundsNetwork(), name="others"), grounder):
+        other.precision = "int8"
+        with pytest.raises(tsp3d.UserError, match="the scene was encoded by bounds .*float32.*encode it with"):
+            other.ground(scene, "red")
+
+
+def test_a_network_in_training_mode_is_told(monkeypatch: pytest.MonkeyPatch):
+    class Trained(torch.nn.Module, BoundsNetwork):  # type: ignore[misc]
+        encode, ground = BoundsNetwork.encode, BoundsNetwork.ground
+        encoded = 0
+
+    grounder, scan = tsp3d.Grounder(Trained()), tsp3d.Scan(*points())
+    scene = grounder.encode(scan)
+    grounder.network.train()  # type: ignore[attr-defined]
+    for ask in (lambda: grounder.encode(scan), lambda: grounder.ground(scene, "red")):
+        with pytest.raises(tsp3d.UserError, match=r"call its eval\(\)"):
+            ask()
+    grounder.network.eval()  # type: ignore[attr-defined]
+    assert grounder.ground(scene, "red").found
+
+
+def test_no_name_is_no_model():
+    with pytest.raises(tsp3d.UserError, match="got NoneType"):
+        tsp3d.Grounder.from_pretrained(None)  # type: ignore[arg-type]
+    with pytest.raises(tsp3d.UserError, match="'': no such model; bundled: tsp3d-tiny"):
+        tsp3d.Grounder.from_pretrained("")
+
+
 def test_not_found_says_how_near_it_was(grounder: tsp3d.Grounder):
     scan = tsp3d.Scan(*points())
     result = grounder.ground(scan, "a unicorn")
@@ -218,7 +249,7 @@ def test_other_languages_long_texts_and_broken_bytes(grounder: tsp3d.Grounder, c
     assert "does not look English" in caplog.text
     with caplog.at_level(logging.WARNING):
         assert len(grounder.ground(scan, "chair " * 5000).text) <= 1000
-    assert "only the first 1000" in caplog.text
+    assert "is cut to 1000" in caplog.text
     assert clean_text("the\udcff  red\0\nchair") == "the? red chair"
 
 

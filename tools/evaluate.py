@@ -73,7 +73,7 @@ def main(args: Args) -> None:
         model = load_model(args.model, device, args.precision, args.two_streams, args.turns)
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
         scenes = CutScenes(scenes, args.cut) if args.cut else scenes
-        chosen = spread(len(scenes), args.limit)
+        chosen, _ = (spread(len(scenes), count) for count in (args.limit, args.timing))  # a wrong one is said now
         args.out.mkdir(parents=True, exist_ok=True)  # before an hour's work, not after
         result = evaluate_dataset(
             model, scenes, args.dataset, top_k=args.top_k, min_score=args.min_score, points=args.points, device=device,

@@ -46,7 +46,10 @@ def read_lists(folder: Path | None) -> dict[str, list[str]]:
         files = [folder / name for name in (f"scannetv2_{split}.txt", f"ScanRefer_filtered_{split}.txt")]
         found = [path for path in files if path.is_file()]
         if found:
-            listed[split] = sorted(set(found[0].read_text().split()))
+            try:
+                listed[split] = sorted(set(found[0].read_text(encoding="utf-8").split()))
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{found[0]}: no list of scene ids in UTF-8 ({error})") from error
     if not listed:
         raise FileNotFoundError(f"{folder} has none of scannetv2_train.txt, scannetv2_val.txt, scannetv2_test.txt")
     return listed
@@ -75,6 +78,8 @@ def main(options: Options) -> None:
         print(f"{sum(any(n.startswith(note) for n in notes) for notes in result.notes.values())} scenes: {note}")
     counts = ", ".join(f"{count} {split}" for split, count in result.done.items())
     print(f"{options.out}: {counts} scenes ({result.kept} from earlier runs, {len(result.skipped)} skipped)")
+    if not any(result.done.values()):
+        raise SystemExit("prepare_scannet: no scene could be prepared; the reasons are above")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ class Scene:
     """The network's features."""
     encode_ms: float
     """How long they took."""
+    made_by: str = ""
+    """The model, device, precision and turns of the grounder that it is for; empty where nobody said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ class Grounder:
         self.device = pick_device(device)
         if isinstance(network, torch.nn.Module):
             network = network.to(self.device).eval()  # type: ignore[assignment]
-        self.network = network
+        self.network, self.precision, self.turns = network, "float32", turns
         self._tiled = TiledNetwork(turned(network, turns), tile)
         self.name = name
         self.config_hash = _config_hash(getattr(network, "config", None))
@@ -108,9 +110,17 @@ class Grounder:
         Raises:
             UserError: no such weights, or not usable; or no such device, precision or number of turns.
         """
+        if not isinstance(name, str | os.PathLike):
+            raise UserError(f"a model is a name, a folder or a hub id, got {type(name).__name__}")
         where = pick_device(device)
         network = load_network(os.fspath(name), where, precision)
-        return cls(network, name=os.fspath(name), device=where, turns=turns)
+        grounder = cls(network, name=os.fspath(name), device=where, turns=turns)
+        grounder.precision = precision
+        return grounder
+
+    @property
+    def _made_by(self) -> str:
+        return f"{self.name} {self.config_hash} on {self.device}, {self.precision}, {self.turns} turn(s)"
 
     @property
     def min_score(self) -> float:
@@ -127,11 +137,12 @@ class Grounder:
     def encode(self, scan: Scan | str | os.PathLike[str]) -> Scene:
         """Features of a scan (or of the file at a path; metres, z up). Raises ScanError if the file cannot be read."""
         scan = _as_scan(scan)
+        self._check_mode()
         start = self._now()
         xyz = torch.from_numpy(scan.xyz).to(self.device)  # (N, 3)
         rgb = None if scan.rgb is None else torch.from_numpy(scan.rgb).to(self.device).float() / 255.0  # (N, 3)
         encoded = self._tiled.encode(xyz, rgb)
-        return Scene(scan, encoded, (self._now() - start) * 1000)
+        return Scene(scan, encoded, (self._now() - start) * 1000, self._made_by)
 
     @overload
     def ground(
@@ -178,7 +189,8 @@ class Grounder:
             A Grounding for a string, a list of them for a list; boxes in the frame and unit of the input.
 
         Raises:
-            UserError: an empty text, or ``top_k``, ``min_score`` or ``min_presence`` out of range.
+            UserError: an empty text, ``top_k``, ``min_score`` or ``min_presence`` out of range, or a scene of a
+                grounder with another model, device, precision or number of turns.
         """
         options = Options(top_k, min_score, min_presence, several)
         texts = self._check(text, options)
@@ -200,6 +212,11 @@ class Grounder:
     def _ground(self, scene: Scene, texts: list[str], options: Options) -> list[Grounding]:
         if not texts:
             return []
+        if scene.made_by not in ("", self._made_by):
+            raise UserError(
+                f"the scene was encoded by {scene.made_by}, not by {self._made_by}: encode it with the latter"
+            )
+        self._check_mode()
         start = self._now()
         more = {"several": True} if options.several else {}
         raw = self._tiled.ground(scene.encoded, texts, top_k=int(options.count), **more)
@@ -299,6 +316,10 @@ class Grounder:
     def _masks(self, scene: Scene, raw: Any, kept: list[int]) -> tuple[np.ndarray, ...]:
         masks = self._tiled.masks(scene.encoded, raw, kept) if kept else None
         return tuple(mask.cpu().numpy() for mask in masks or ())
+
+    def _check_mode(self) -> None:
+        if getattr(self.network, "training", False):
+            raise UserError("the network is in training mode; call its eval() before grounding")
 
     def _now(self) -> float:
         if self.device.type == "cuda":

@@ -30,13 +30,13 @@ def find_weights(name: str) -> Path:
     if name in bundled:
         return WEIGHTS / name
     folder = Path(name)
-    if folder.is_dir():
+    if name and folder.is_dir():
         missing = [part for part in ("config.json", "model.safetensors") if not (folder / part).is_file()]
         if missing:
             where = f"a run has its own in {folder / 'export'}" if (folder / "export").is_dir() else choices
             raise UserError(f"{name}: the folder has no {' and no '.join(missing)}, so it is no saved model ({where})")
         return folder
-    if folder.exists():
+    if name and folder.exists():
         raise UserError(f"{name}: this is a file; {choices}")
     if name.count("/") == 1 and not name.startswith((".", "/")):
         try:

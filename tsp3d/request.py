@@ -16,7 +16,7 @@ MOST = 16
 """Objects that a sentence about several gives unless the caller says otherwise."""
 
 MAX_TEXT = 1000
-"""Characters of a sentence that are read."""
+"""Characters that a sentence is cut to; a text encoder may read fewer, and says so."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def clean_text(text: str) -> str:
     if all(c.isspace() or unicodedata.category(c)[0] in "PMCS" for c in words):
         raise UserError(f"the text {words!r} has no words: say what to find, e.g. 'the brown chair next to the desk'")
     if len(words) > MAX_TEXT:
-        log.warning("the text has %d characters; only the first %d are read", len(words), MAX_TEXT)
+        log.warning("the text has %d characters and is cut to %d", len(words), MAX_TEXT)
         words = words[:MAX_TEXT]
     return words
 

@@ -193,3 +193,10 @@ def test_the_tool(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert "1 train, 1 val scenes (0 from earlier runs, 1 skipped)" in out
     with pytest.raises(SystemExit, match="scannetv2_train.txt"):
         tool.main(tool.Options(tmp_path / "scans", tmp_path / "out", lists=tmp_path / "scans"))
+    (tmp_path / "scannetv2_train.txt").write_text("scene0001_00\n")
+    (tmp_path / "scannetv2_val.txt").unlink()
+    with pytest.raises(SystemExit, match="no scene could be prepared"):
+        tool.main(tool.Options(tmp_path / "scans", tmp_path / "none", lists=tmp_path, workers=1))
+    (tmp_path / "scannetv2_train.txt").write_bytes(b"scene\xff")
+    with pytest.raises(SystemExit, match=r"scannetv2_train\.txt: no list of scene ids in UTF-8"):
+        tool.main(tool.Options(tmp_path / "scans", tmp_path / "none", lists=tmp_path))

@@ -113,6 +113,12 @@ def test_errors_say_what_to_do(evaluate: ModuleType, folder: Path, tmp_path: Pat
         evaluate.main(evaluate.Args(*args, "scanrefer", device="cpu"))
     with pytest.raises(SystemExit, match="does not know which scenes 'test' has"):
         evaluate.main(evaluate.Args(*args, "nr3d", "test", folder / "nr3d.csv", device="cpu"))
+    wrong = {"limit": -1, "queries": -1, "points": -5, "timing": -3, "top_k": 0, "batch": 0, "min_score": 7.0}
+    for name, value in wrong.items():
+        with pytest.raises(SystemExit, match=f"evaluate: .*{value:g}"):
+            evaluate.main(
+                evaluate.Args(*args, "scanrefer", annotations=folder / "scanrefer.json", device="cpu", **{name: value})
+            )
 
 
 def test_what_the_message_on_missing_scenes_advises_works_in_every_tool(

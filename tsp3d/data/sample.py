@@ -68,9 +68,12 @@ class SceneSample:
 
 
 def subsample(sample: SceneSample, count: int, rng: np.random.Generator) -> SceneSample:
-    """Keep ``count`` random points in their stored order (all where there are fewer, or where ``count`` is 0)."""
+    """Keep ``count`` random points in their stored order (all where there are fewer, or where ``count`` is 0). Raises
+    ValueError where it is below 0."""
+    if count < 0:
+        raise ValueError(f"points kept must be 0, for all, or more; got {count}")
     total = len(sample.xyz)
-    if count <= 0 or total <= count:
+    if count == 0 or total <= count:
         return sample
     keep = np.zeros(total, dtype=bool)
     keep[np.argpartition(rng.random(total, dtype=np.float32), count)[:count]] = True

@@ -18,6 +18,7 @@ from tsp3d.data.sample import Query, SceneSample
 from tsp3d.evaluation.metrics import THRESHOLDS, CalibrationError, box_iou, f1_at
 from tsp3d.evaluation.protocols import Evaluation, GroundingModel, SceneSource, evaluate_grounding, ground_scenes
 from tsp3d.models.config import ModelConfig
+from tsp3d.request import check_share
 
 DATASETS: tuple[str, ...] = ("multi3drefer", "synth-multi")
 """Whose sentences have any number of targets."""
@@ -119,7 +120,11 @@ def evaluate_dataset(
     """By the protocol of a kind of dataset: for those in ``DATASETS`` :func:`evaluate_multi`, with at least 16 boxes
     and the :func:`prediction_rule` of ``net.config``; otherwise
     :func:`tsp3d.evaluation.protocols.evaluate_grounding`. ``common`` are arguments that both take.
+
+    Raises:
+        ValueError: ``min_score`` is not from 0 to 1, a count is below 0, or no box or sentence is asked for.
     """
+    check_share("min_score", min_score)
     if kind in DATASETS:
         rule = prediction_rule(net.config, min_score)  # type: ignore[attr-defined]
         result = evaluate_multi(net, dataset, top_k=max(16, top_k), **rule, **common)

@@ -90,8 +90,11 @@ class Evaluation:
 
 
 def spread(total: int, wanted: int) -> list[int]:
-    """``wanted`` indices of ``total`` at even distances (all of them where ``wanted`` is 0 or too many)."""
-    if wanted <= 0 or wanted >= total:
+    """``wanted`` indices of ``total`` at even distances (all of them where ``wanted`` is 0 or too many). Raises
+    ValueError where it is below 0."""
+    if wanted < 0:
+        raise ValueError(f"a count must be 0, for all, or more; got {wanted}")
+    if wanted == 0 or wanted >= total:
         return list(range(total))
     return [int(i) for i in np.linspace(0, total - 1, wanted).round()]
 

@@ -100,8 +100,8 @@ def read_release(path: str | Path) -> Release:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds something else than tensors and plain values, and is not loaded because that could run "
-            f"code. Where you trust it, save its state dict alone: torch.save(checkpoint['model'], 'weights.pth'). "
-            f"({_first_line(error)})"
+            "code; or it is no checkpoint. Where you trust it, save its state dict alone: "
+            "torch.save(checkpoint['model'], 'weights.pth')"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a PyTorch checkpoint, or is cut off ({_first_line(error)})") from error

@@ -7,8 +7,8 @@ Two kinds: any Hugging Face encoder (RoBERTa-base for ``tsp3d-base``) and a smal
 from __future__ import annotations
 
 import json
+import logging
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the encoders that ship with the package; ``TextConfig(name="text-small")`` names one of them."""
@@ -150,11 +152,10 @@ class TextEncoder(nn.Module):
             return row
         if not self._warned_truncation:
             self._warned_truncation = True
-            warnings.warn(
-                f"a sentence has {len(row)} tokens and is cut to the first {self.max_tokens}; "
-                "shorten it, or raise max_tokens of the text encoder (further cuts are not reported)",
-                stacklevel=4,
-            )
+            log.warning(
+                "a sentence has %d tokens, of which the first %d are read; shorten it (further cuts are not reported)",
+                len(row), self.max_tokens,
+            )  # fmt: skip
         return row[: self.max_tokens]
 
     def _freeze(self) -> None:
