@@ -133,7 +133,7 @@ def as_array(values: Any, missing: float = np.nan) -> np.ndarray:
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # which NumPy has not
     if isinstance(values, np.ma.MaskedArray):
         whole = values.dtype.kind != "f" and not np.isnan(missing)  # integers of depth or colour stay what they are
-        return (values if whole else values.astype(np.float64)).filled(missing)
+        return np.ma.filled(values if whole else values.astype(np.float64), missing)
     return np.asarray(values)
 
 
