@@ -15,15 +15,19 @@ namespace tsp3d {
 // The greatest multiple of a step that is no greater than a number.
 class Floor {
  public:
-  explicit Floor(int64_t step) : step_(step), mask_((step & (step - 1)) == 0 ? -step : 0) {}
+  explicit Floor(int64_t step) : step_(step), mask_((step & (step - 1)) == 0 ? -step : 0) {
+    while (mask_ && (int64_t(1) << shift_) < step) ++shift_;
+  }
   int64_t operator()(int64_t v) const {
     if (mask_) return v & mask_;  // powers of two, without a division
     const int64_t r = v % step_;
     return r < 0 ? v - r - step_ : v - r;
   }
+  // The same in steps.
+  int64_t steps(int64_t v) const { return mask_ ? v >> shift_ : (*this)(v) / step_; }
 
  private:
-  int64_t step_, mask_;
+  int64_t step_, mask_, shift_ = 0;
 };
 
 // Bounding box of rows [batch, x, y, z]; empty while low > high.

@@ -5,7 +5,7 @@
 namespace tsp3d {
 namespace {
 
-constexpr int64_t kCellsPerRow = 512;  // up to so many a bit for each cell is less work than sorting
+constexpr int64_t kCellsPerRow = 384;  // up to so many a bit for each cell is less work than sorting
 
 // The places of keys among the different ones, by a bit for each cell of the packing.
 class Places {
@@ -63,12 +63,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, 
       bounds.high[a] = floored(bounds.high[a]);
     }
   bounds.check_int32();
+  if (n)  // cells count in steps: few enough for a bit each
+    for (int a = 1; a < 4; ++a) {
+      bounds.low[a] = floored.steps(bounds.low[a]);
+      bounds.high[a] = floored.steps(bounds.high[a]);
+    }
   const Packing packing(bounds);
   int64_t* keys = workspace<int64_t, 0>(n);
   parallel_ranges(n, n, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int32_t* r = c + 4 * i;
-      keys[i] = packing.key(r[0], floored(r[1]), floored(r[2]), floored(r[3]));
+      keys[i] = packing.key(r[0], floored.steps(r[1]), floored.steps(r[2]), floored.steps(r[3]));
     }
   });
 
