@@ -80,10 +80,12 @@ def cut(xyz: Tensor, side: float = TILE_M, overlap: float = OVERLAP_M) -> list[T
     whole = [Tile(torch.arange(len(xyz), device=xyz.device), (-math.inf, -math.inf), (math.inf, math.inf), (0.0, 0.0))]
     if not len(xyz):
         return whole
+    low, high = (end.double() for end in xyz[:, :2].aminmax(dim=0))
+    if float((high - low).max()) <= 1.5 * side:
+        return whole
     ends = xyz[:: max(1, len(xyz) // SAMPLE), :2].double().quantile(xyz.new_tensor([STRAY, 1 - STRAY]).double(), dim=0)
     if float((ends[1] - ends[0]).max()) <= 1.5 * side:
         return whole
-    low, high = xyz[:, :2].double().amin(0), xyz[:, :2].double().amax(0)
     count = (((high - low - overlap) / (side - overlap)).ceil()).clamp(min=1)  # (2,) tiles along each axis
     size = (high - low + (count - 1) * overlap) / count  # equal tiles, none larger than the side
     step = size - overlap
