@@ -18,7 +18,6 @@ from rich.console import Console
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: benchmarks/README.md, "other work"
 
 import tsp3d
-from tsp3d.distill.two_streams import TwoStreams
 from tsp3d.io.write import check_places
 from tsp3d.results import document, print_table, try_pictures, unique_prefixes, write_json
 
@@ -68,6 +67,8 @@ def main(options: Options) -> int:
         check_places([options.json], options.out)
         grounder = tsp3d.Grounder.from_pretrained(options.model, options.device, options.precision, options.turns)
         if options.two_streams:
+            from tsp3d.distill.two_streams import TwoStreams  # which takes a third of a second
+
             both = TwoStreams.from_pretrained(grounder.network, options.model, options.two_streams)  # type: ignore[arg-type]
             name = f"{options.model}, 2D stream {options.two_streams:g}"
             grounder = tsp3d.Grounder(both, name, grounder.device, turns=options.turns)

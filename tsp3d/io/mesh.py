@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trimesh
 
 from tsp3d.io.cloud import Chunk
 from tsp3d.io.errors import ScanError
 from tsp3d.io.surface import SAMPLES, spread_over_faces
+
+if TYPE_CHECKING:
+    import trimesh
 
 GREY = 160
 
 
 def read_mesh(path: Path) -> Iterator[Chunk]:
     """Points on all the file's surfaces (or its bare points), coloured by texture, vertex colour or material."""
+    import trimesh  # half a second, that other formats need not wait for
+
     scene = trimesh.load_scene(str(path), process=False)
     parts = scene.dump(concatenate=False)
     parts = parts if isinstance(parts, list) else [parts]

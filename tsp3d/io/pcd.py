@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from pypcd4 import PointCloud
 
 from tsp3d.io.cloud import Chunk, field_colours
 from tsp3d.io.errors import ScanError, one_line
@@ -16,6 +15,8 @@ from tsp3d.io.errors import ScanError, one_line
 
 def read_pcd(path: Path) -> Iterator[Chunk]:
     """Points with the packed ``rgb``/``rgba`` field or separate r, g, b fields as colours."""
+    from pypcd4 import PointCloud  # for which other formats need not wait
+
     fields = _check_header(path)
     # PointCloud asks for COUNT, which the format lets files leave out where it is 1.
     if "COUNT" in fields:
