@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_nothing_in_any_tile():
 
 def test_the_tile_that_holds_the_object_counts_for_more_than_a_better_score():
     class Judges(RaisedPoints):
-        def ground(self, xyz, texts, top_k=1):
+        def ground(self, xyz, texts, top_k=1, several=False):
             (answer,) = super().ground(xyz, texts, top_k)
             answer.presence = {0.0: 0.1, 2.5: 0.2, 1.0: 0.9}[round(float(xyz[:, 2].max()), 3)]  # type: ignore[attr-defined]
             return [answer]
@@ -147,8 +148,13 @@ def test_the_tile_that_holds_the_object_counts_for_more_than_a_better_score():
     network = TiledNetwork(Judges())
     scene = network.encode(torch.cat([hall(40.0, 20.0), block(0.0, 8.0, 2.5), block(33.0, 20.0, 1.0)]), None)
     (answer,) = network.ground(scene, ["a"], top_k=2)
-    assert answer.boxes[:, 0].tolist() == pytest.approx([33.0, 0.0], abs=1e-4)  # 0.9 / 3 before 0.2 * 2.5 / 3
-    assert answer.scores.tolist() == pytest.approx([1 / 3, 2.5 / 3]) and answer.presence == 0.9
+    assert answer.boxes[:, 0].tolist() == pytest.approx([33.0, 0.0], abs=1e-4)
+    assert answer.scores.tolist() == pytest.approx([1 / 3, 0.2 / 0.9 * 2.5 / 3]) and answer.presence == 0.9
+    (first,) = network.ground(scene, ["a"], top_k=1)
+    assert torch.equal(first.boxes, answer.boxes[:1])
+    network.network.config = SimpleNamespace(calibration=SimpleNamespace(several_share=0.6))  # type: ignore[attr-defined]
+    (meant,) = network.ground(scene, ["a"], top_k=2, several=True)
+    assert torch.equal(meant.boxes, answer.boxes[:1]) and len(meant.parts) == 1  # the other has 0.56 of the best
 
 
 def test_masks_and_colours_are_those_of_the_scans_points():

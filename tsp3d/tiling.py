@@ -62,7 +62,7 @@ class MergedGrounding:
     boxes: Tensor
     """(k, 6) metres, in the frame of the scan."""
     scores: Tensor
-    """(k,)"""
+    """(k,); those of a tile count less, the less sure it is beside the surest one that anything fits."""
     presence: float | None = None
     """Probability that anything fits, where the network says: that of the surest tile."""
     trace: Mapping[str, Tensor] = field(default_factory=dict)
@@ -141,12 +141,20 @@ class TiledNetwork:
         return TiledScene(tiles, encoded)
 
     def ground(self, scene: Any, texts: list[str], top_k: int = 1, **options: Any) -> Sequence[Any]:
-        """The best boxes of each text over all tiles, without those that overlap a better one."""
+        """The best boxes of each text over all tiles, without those that overlap a better one. With ``several`` those
+        that the network's calibration takes for meant beside the best one of all."""
         if not isinstance(scene, TiledScene):
             return self.network.ground(scene, texts, top_k=top_k, **options)
         count = max(top_k, CANDIDATES)
         answers = [self.network.ground(encoded, texts, top_k=count, **options) for encoded in scene.encoded]
-        return [self._merge(scene.tiles, [answer[q] for answer in answers], top_k) for q in range(len(texts))]
+        share = self._share if options.get("several") else 0.0
+        return [self._merge(scene.tiles, [answer[q] for answer in answers], top_k, share) for q in range(len(texts))]
+
+    @property
+    def _share(self) -> float:
+        """Of the best box's score what each of several objects must have, as the network's calibration says."""
+        calibration = getattr(getattr(self.network, "config", None), "calibration", None)
+        return getattr(calibration, "several_share", 0.0)
 
     def masks(self, scene: Any, raw: Any, which: Sequence[int]) -> list[Tensor] | None:
         """For the boxes at ``which`` of an answer the points of the scan (int64, ascending) that are the object's; None
@@ -165,26 +173,27 @@ class TiledNetwork:
             result.append(scene.tiles[tile].rows[found[0]])
         return result
 
-    def _merge(self, tiles: list[Tile], answers: list[Any], top_k: int) -> MergedGrounding:
-        boxes, scores, worth, parts, trace, presences = [], [], [], [], {}, []
+    def _merge(self, tiles: list[Tile], answers: list[Any], top_k: int, share: float) -> MergedGrounding:
+        boxes, scores, parts, trace, presences = [], [], [], {}, []
         for number, (tile, answer) in enumerate(zip(tiles, answers, strict=True)):
             shift = answer.boxes.new_tensor([*tile.center, 0.0])
             placed = torch.cat([answer.boxes[:, :3] + shift, answer.boxes[:, 3:]], 1)
             low, high = (placed.new_tensor(ends) for ends in (tile.low, tile.high))
             own = ((placed[:, :2] >= low - BORDER_M) & (placed[:, :2] <= high + BORDER_M)).all(1).nonzero().squeeze(1)
-            presence = getattr(answer, "presence", None)
-            presences += [] if presence is None else [presence]
             boxes.append(placed[own])
             scores.append(answer.scores[own])
-            # A score compares the boxes of a tile; whether the tile holds the object at all is its presence.
-            worth.append(scores[-1] if presence is None else scores[-1] * presence)
+            presences.append(getattr(answer, "presence", None))
             parts += [(number, answer, row) for row in own.tolist()]
             for stage, xyz in answer.trace.items():
                 trace.setdefault(stage, []).append(xyz + shift)
-        surest = max(presences, default=None)
-        all_boxes = torch.cat(boxes)
-        kept = sparse.nms_3d(all_boxes, torch.cat(worth), NMS_IOU)[:top_k]
+        surest = None if None in presences else max(presences)
+        if surest:
+            # A score compares the boxes of a tile; how likely that is the tile with the object, its presence says.
+            scores = [score * (presence / surest) for score, presence in zip(scores, presences, strict=True)]
+        all_boxes, all_scores = torch.cat(boxes), torch.cat(scores)
+        kept = sparse.nms_3d(all_boxes, all_scores, NMS_IOU)[:top_k]
+        kept = kept[all_scores[kept] >= share * all_scores.max()] if len(kept) else kept
         return MergedGrounding(
-            all_boxes[kept], torch.cat(scores)[kept], surest, {stage: torch.cat(xyz) for stage, xyz in trace.items()},
+            all_boxes[kept], all_scores[kept], surest, {stage: torch.cat(xyz) for stage, xyz in trace.items()},
             [parts[row] for row in kept.tolist()],
         )  # fmt: skip

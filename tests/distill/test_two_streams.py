@@ -261,7 +261,7 @@ def test_a_scan_with_both(export: Path, data: Path, tmp_path: Path, capsys: pyte
     scan.write_text("".join("{:.3f} {:.3f} {:.3f} {:.0f} {:.0f} {:.0f}\n".format(*row) for row in rows))
     found = {}
     for weight in (0.0, 50.0):
-        options = infer.Options(str(scan), tuple(TEXTS), str(export), "cpu", two_streams=weight, min_presence=0.0,
+        options = infer.Options((str(scan),), tuple(TEXTS), str(export), "cpu", two_streams=weight, min_presence=0.0,
                                 min_score=0.0, json=str(tmp_path / "found.json"))  # fmt: skip
         assert infer.main(options) == 0
         found[weight] = json.loads((tmp_path / "found.json").read_text())

@@ -101,6 +101,15 @@ def test_the_tilt_of_a_scan_on_its_side_is_told_as_the_other_case(caplog):
     assert "pass --up -y" in up and tilt.startswith("a: otherwise its floor is tilted by 38 degrees")
 
 
+def test_a_floor_of_many_rooms_is_set_right_too():
+    room = furnished()[0][::2]
+    floor = np.concatenate([room + [4 * i, 3 * k, 0] for i in range(5) for k in range(6)])  # 20 × 18 m
+    found = alignment(floor @ rotation(20, 10, 50).T)
+    assert found is not None
+    assert np.rad2deg([found.tilt, found.walls]) == pytest.approx([10, 20], abs=1.5)
+    assert alignment(floor) is None
+
+
 def test_what_lies_straight_stays_as_it_is(caplog):
     xyz, rgb = furnished()
     for yaw, tilt in ((0, 0), (90, 0), (3, 1)):

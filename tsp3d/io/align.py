@@ -15,7 +15,10 @@ FLAT = 0.04
 LEAST_CELLS = 60
 """Planes that a direction is told from."""
 MOST_POINTS = 60_000
-"""More than these are thinned first."""
+"""More than these are thinned first…"""
+AREA_M2, BLOCK_M = 40.0, 1.2
+"""…after as many blocks of a larger floor plan have been drawn as cover this: points that are spread over all of it would
+leave too few in a cell."""
 LEVEL = np.deg2rad(2.0)
 """A scan that is tilted by less stays as it is…"""
 STRAIGHT = np.deg2rad(4.0)
@@ -106,7 +109,8 @@ class Alignment(NamedTuple):
 def alignment(xyz: np.ndarray) -> Alignment | None:
     """How points (N, 3; metres, z roughly up) lie; None where they lie level and straight, within :data:`LEVEL` and
     :data:`STRAIGHT`, or where too little tells how they should."""
-    normals = cell_normals(xyz[:: -(-len(xyz) // MOST_POINTS)])
+    some = _blocks(xyz)
+    normals = cell_normals(some[:: -(-len(some) // MOST_POINTS)])
     if len(normals) < LEAST_CELLS:
         return None
     turn, tilt, walls = np.eye(3), 0.0, 0.0
@@ -118,6 +122,20 @@ def alignment(xyz: np.ndarray) -> Alignment | None:
         cos, sin = np.cos(direction), np.sin(direction)
         turn, walls = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ turn, direction
     return Alignment(turn, tilt, walls) if tilt or walls else None
+
+
+def _blocks(xyz: np.ndarray) -> np.ndarray:
+    """The points (n, 3) of some blocks of the floor plan, drawn at random but always the same; all of a room's."""
+    index = np.floor((xyz[:, :2] - xyz[:, :2].min(axis=0)) / BLOCK_M).astype(np.int64)
+    size = index.max(axis=0) + 1
+    keys = index[:, 0] * size[1] + index[:, 1]
+    filled = np.flatnonzero(np.bincount(keys))
+    count = int(AREA_M2 / BLOCK_M**2)
+    if len(filled) <= 2 * count:
+        return xyz
+    drawn = np.zeros(size[0] * size[1], dtype=bool)
+    drawn[np.random.default_rng(0).permutation(filled)[:count]] = True
+    return xyz[drawn[keys]]
 
 
 def _misfit(normals: np.ndarray, up: np.ndarray) -> float:
