@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tsp3d.io import Scan, ScanError, find_scans, iter_scans, load_scan
+from tsp3d.io import Scan, ScanError, UserError, find_scans, iter_scans, load_scan
 from tsp3d.io.cloud import Chunk, Collector
 from tsp3d.io.load import READERS
 
@@ -152,6 +152,19 @@ def test_arrays_of_the_wrong_shape(shape: tuple[int, ...], tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(shape))
     with pytest.raises(ScanError, match=r"a\.npy"):
         load_scan(tmp_path / "a.npy")
+
+
+def test_what_is_no_path_unit_axis_or_frame(room):
+    for path in (None, 3, b"room.ply"):
+        with pytest.raises(ScanError, match="path must be text"):
+            load_scan(path)  # type: ignore[arg-type]
+    for wrong in ({"unit": ["mm"]}, {"up": ["z"]}):
+        with pytest.raises(UserError, match="unknown"):
+            Scan.from_arrays(room[0], **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ScanError, match="frame must be"):
+        Scan(room[0], frame=5)  # type: ignore[arg-type]
+    with pytest.raises(ScanError, match="no array can be made"):
+        Scan([[1.0, 2.0, 3.0], [1.0]])  # type: ignore[arg-type]
 
 
 def test_colours_must_fit(room):

@@ -17,8 +17,8 @@ LEAST_CELLS = 60
 MOST_POINTS = 60_000
 """More than these are thinned first…"""
 AREA_M2, BLOCK_M = 40.0, 1.2
-"""…after as many blocks of a larger floor plan have been drawn as cover this: points that are spread over all of it would
-leave too few in a cell."""
+"""…after as many blocks of a larger floor plan have been drawn as cover this: points spread over all of it would be too
+few in a cell."""
 LEVEL = np.deg2rad(2.0)
 """A scan that is tilted by less stays as it is…"""
 STRAIGHT = np.deg2rad(4.0)

@@ -126,15 +126,21 @@ class Collector:
         self._kept = len(keep)
 
 
-def as_array(values: Any, missing: float = np.nan) -> np.ndarray:
-    """An array of what a caller has: of a tensor on any device, or of a masked array, whose gaps become ``missing``."""
+def as_array(values: Any, source: str, missing: float = np.nan) -> np.ndarray:
+    """An array of what a caller has: of a tensor on any device, or of a masked array, whose gaps become ``missing``.
+    Raises ScanError for lists of unequal lengths."""
     if hasattr(values, "detach"):  # a tensor, of a library that reading needs not
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # which NumPy has not
     if isinstance(values, np.ma.MaskedArray):
         whole = values.dtype.kind != "f" and not np.isnan(missing)  # integers of depth or colour stay what they are
         return np.ma.filled(values if whole else values.astype(np.float64), missing)
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ScanError(
+            f"{source}: no array can be made of it ({one_line(error)}); give lists of one length"
+        ) from error
 
 
 def first_per_voxel(xyz: np.ndarray, voxel: float, origin: np.ndarray) -> np.ndarray:

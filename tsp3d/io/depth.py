@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike
 from tsp3d.io.cloud import Chunk, as_array
 from tsp3d.io.errors import ScanError
 
+FAR_M = 100.0
+"""No depth camera sees so far: numbers beyond are no metres."""
+
 
 def unproject(
     depth: ArrayLike, intrinsics: ArrayLike, rgb: ArrayLike | None, pose: ArrayLike | None, source: str
@@ -29,24 +32,38 @@ def unproject(
     Raises:
         ScanError: shapes that do not belong together, or matrices that are none of a camera.
     """
-    images = as_array(depth, 0)
+    images = as_array(depth, source, 0)
     if images.ndim == 2:
         images = images[None]
-    if images.ndim != 3 or 0 in images.shape or images.dtype.kind not in "fiu":
+    if images.ndim != 3 or 0 in images.shape or images.shape[2] == 1 or images.dtype.kind not in "fiu":
         raise ScanError(
             f"{source}: depth must be numbers of shape (H, W) or (F, H, W), got {images.dtype} {images.shape}"
         )
     count, height, width = images.shape
     cameras = _each(intrinsics, count, (3, 3), "intrinsics", source)
     poses = _each(np.eye(4) if pose is None else pose, count, (4, 4), "pose", source)
-    if (cameras[:, [0, 1], [0, 1]] <= 0).any():
-        raise ScanError(f"{source}: intrinsics need focal lengths above 0, in pixels: [[fx, 0, cx], [0, fy, cy], …]")
+    if (cameras[:, [0, 1], [0, 1]] <= 0).any() or np.abs(cameras[:, 2] - [0, 0, 1]).max() > 1e-6:
+        raise ScanError(
+            f"{source}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, focal lengths above 0; "
+            "transpose them if they are stored by columns"
+        )
     turns = poses[:, :3, :3]
     if np.abs(turns @ turns.swapaxes(1, 2) - np.eye(3)).max() > 1e-2 or (np.linalg.det(turns) < 0).any():
         raise ScanError(f"{source}: pose must hold a rotation and a shift in metres, camera to world")
+    if np.abs(poses[:, 3] - [0, 0, 0, 1]).max() > 1e-6:
+        raise ScanError(
+            f"{source}: pose must have the shift in its last column and 0 0 0 1 in its last row; transpose it if it is "
+            "stored by columns"
+        )
+    measured = images[(images > 0) & np.isfinite(images)] if images.dtype.kind == "f" else ()
+    if len(measured) and np.median(measured) > FAR_M:
+        raise ScanError(
+            f"{source}: most depths are beyond {FAR_M:g} m, which floats are in; give millimetres as integers, or "
+            "divide them by 1000"
+        )
     colours = None
     if rgb is not None:
-        colours = as_array(rgb, 0)
+        colours = as_array(rgb, source, 0)
         if colours.shape not in ((count, height, width, 3), (height, width, 3) if count == 1 else ()):
             raise ScanError(
                 f"{source}: depth of shape {images.shape} but colours of shape {colours.shape}; register the colour "
@@ -70,7 +87,7 @@ def unproject(
 def _each(value: ArrayLike, count: int, shape: tuple[int, int], name: str, source: str) -> np.ndarray:
     """A matrix for each image, (F, *shape) float64."""
     try:
-        matrices = as_array(value).astype(np.float64)
+        matrices = as_array(value, source).astype(np.float64)
     except (TypeError, ValueError):
         matrices = np.empty(0)
     if matrices.shape not in (shape, (count, *shape)) or not np.isfinite(matrices).all():

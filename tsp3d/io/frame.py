@@ -127,14 +127,14 @@ class Frame:
 
 def check_unit(unit: str) -> str:
     """Return ``unit`` if known. Raises UserError."""
-    if unit not in UNITS:
+    if not isinstance(unit, str) or unit not in UNITS:
         raise UserError(f"unknown unit {unit!r}: use one of {', '.join(UNITS)}")
     return unit
 
 
 def check_up(up: str) -> str:
     """Return ``up`` if known. Raises UserError."""
-    if up not in UP_ROTATIONS:
+    if not isinstance(up, str) or up not in UP_ROTATIONS:
         raise UserError(f"unknown up axis {up!r}: use one of {', '.join(UP_ROTATIONS)}")
     return up
 

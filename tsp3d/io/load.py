@@ -54,6 +54,8 @@ def load_scan(
     Raises:
         ScanError: no such file, unknown format, broken or empty. The message names the file and the remedy.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ScanError(f"a scan's path must be text, got {type(path).__name__}")
     path = Path(path)
     source = printable(path)
     suffix = path.suffix.lower()

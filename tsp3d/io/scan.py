@@ -43,12 +43,14 @@ class Scan:
             levelled = Scan.from_arrays(self.xyz, self.rgb, source=self.source)
             self.xyz, self.rgb, self.frame = levelled.xyz, levelled.rgb, levelled.frame
             return
+        if not isinstance(self.frame, Frame):
+            raise ScanError(f"{self.source}: frame must be a tsp3d.io.Frame or None, got {type(self.frame).__name__}")
         xyz = _as_points(self.xyz, self.source)
         if len(xyz) == 0 or not np.isfinite(xyz).all():
             raise ScanError(f"{self.source}: a scan with a ready frame needs at least one point, all finite")
         self.xyz = np.array(xyz, dtype=np.float32, order="C")  # a copy: the caller may fill the array anew
         if self.rgb is not None:
-            rgb = as_array(self.rgb, 0)
+            rgb = as_array(self.rgb, self.source, 0)
             if rgb.shape != xyz.shape:
                 raise ScanError(f"{self.source}: {len(xyz)} points but colours of shape {rgb.shape}; make them (N, 3)")
             self.rgb = to_rgb8(np.array(rgb, order="C"), self.source)
@@ -82,7 +84,7 @@ class Scan:
         """
         points = _as_points(xyz, source)
         most = max(len(points), 1) if max_points is None else max_points
-        chunk = Chunk(points, None if rgb is None else as_array(rgb, 0))
+        chunk = Chunk(points, None if rgb is None else as_array(rgb, source, 0))
         return _collected([chunk], up, unit, source, most, align)
 
     @classmethod
@@ -108,7 +110,7 @@ class Scan:
         pose: ArrayLike | None = None,
         up: str | None = None,
         source: str = "depth",
-        max_points: int = MAX_POINTS,
+        max_points: int | None = MAX_POINTS,
         align: bool = True,
     ) -> Scan:
         """Scan from one or more depth images; results come back in the frame that ``pose`` leads to.
@@ -120,12 +122,13 @@ class Scan:
             rgb: (H, W, 3) or (F, H, W, 3), registered to the depth image; or None.
             pose: (4, 4) or (F, 4, 4), camera (x right, y down, z forward) to world. None: the camera's own frame.
             up: the upward axis of that frame. Default z with a pose, -y without.
-            max_points, align: as of :func:`tsp3d.load_scan`.
+            max_points, align: as of :func:`tsp3d.load_scan`; None keeps all points.
 
         Raises:
             ScanError: shapes that do not belong together, no measurement, or extents beyond any building.
         """
         chunks = unproject(depth, intrinsics, rgb, pose, source)
+        max_points = np.size(depth) if max_points is None else max_points
         return _collected(chunks, up or ("-y" if pose is None else "z"), "m", source, max_points, align)
 
 
@@ -175,7 +178,7 @@ def prepare(xyz: np.ndarray, rgb: np.ndarray | None, up: str, unit: str, source:
 
 
 def _as_points(xyz: Any, source: str) -> np.ndarray:
-    points = as_array(xyz)
+    points = as_array(xyz, source)
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise ScanError(
             f"{source}: points must be numbers of shape (N, 3), got {points.dtype} of shape {points.shape}; "
