@@ -20,7 +20,7 @@ from tsp3d.data.annotated import is_view_dependent, plain_words
 from tsp3d.data.datasets import open_dataset
 from tsp3d.data.multi3drefer import Multi3DRefer
 from tsp3d.data.nr3d import Nr3D
-from tsp3d.data.referit3d import same_class_objects
+from tsp3d.data.referit3d import id_list, same_class_objects
 from tsp3d.data.scannet_prepare import PrepareSettings, prepare
 from tsp3d.data.scanrefer import ScanRefer, butd_class, official_class
 from tsp3d.data.sr3d import Sr3D
@@ -153,8 +153,11 @@ def test_stimulus_ids() -> None:
     assert same_class_objects("scene0525_00-t-shirt-2-9-10", 9, "") == 2
     assert same_class_objects("scene0001_00-chair-3-3-4-5", 3, "") == 3
     assert same_class_objects("scene0001_00-chair-4-4", 4, "") == 4  # Sr3D may leave the distractors out
-    with pytest.raises(ValueError, match="row 7: stimulus_id"):
-        same_class_objects("scene0001_00-chair-3-4-5-6", 9, "row 7")
+    for stimulus in ("scene0001_00-chair-3-4-5-6", "scene0001_00-chair-3-²"):
+        with pytest.raises(ValueError, match="row 7: stimulus_id"):
+            same_class_objects(stimulus, 9, "row 7")
+    with pytest.raises(ValueError, match="row 7: anchors is"):
+        id_list("[1e999]", "row 7", "anchors")
 
 
 def test_sr3d_keeps_rows_that_mention_the_class(scenes: Path, tmp_path: Path) -> None:
@@ -271,6 +274,12 @@ def test_errors_about_files(scenes: Path, tmp_path: Path) -> None:
         open_dataset("synth", scenes, "val", path)
     with pytest.raises(ValueError, match="must be one of synth, synth-multi, scanrefer"):
         open_dataset("referit", scenes, "val", path)
+    assert isinstance(open_dataset("scanrefer", scenes, "val", path), ScanRefer)
+    with pytest.raises(ValueError, match=r"ok\.json describes scenes of val, not only of 'train'"):
+        open_dataset("scanrefer", scenes, "train", path)
+    with pytest.raises(ValueError, match=r"row 0: description is '.ud800', not a text"):
+        ScanRefer(scenes, write(tmp_path / "odd.json", [{**row, "description": "\ud800"}]))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # a byte order mark
     assert isinstance(open_dataset("scanrefer", scenes, "val", path), ScanRefer)
     assert isinstance(open_dataset("nr3d", scenes, "val", write(tmp_path / "n.csv", NR3D)), Nr3D)
     with pytest.raises(ValueError, match="no sentences"):

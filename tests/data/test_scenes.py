@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tsp3d.data import PreparedScenes
 from tsp3d.data.scenes import _to_index
@@ -105,7 +106,7 @@ def test_errors_name_the_file_and_the_remedy(folder: Path, tmp_path: Path) -> No
     sentences = [{"scene_id": "val-0000", "text": "the chair"}, {"scene_id": "val-0000", "text": "", "target": 10}, [1]]
     for odd in sentences:
         (folder / "val" / "sentences.jsonl").write_text(json.dumps(odd) + "\n")
-        with pytest.raises(ValueError, match=r"sentences\.jsonl, line 1: .*scene_id, text, target"):
+        with pytest.raises(ValueError, match=r"sentences\.jsonl, line 1: (a sentence needs a t|it is no object)"):
             PreparedScenes(folder, "val")
     (folder / "val" / "sentences.jsonl").unlink()
     with pytest.raises(ValueError, match=r"no sentences.*--dataset"):
@@ -117,6 +118,66 @@ def test_errors_name_the_file_and_the_remedy(folder: Path, tmp_path: Path) -> No
     (folder / "dataset.json").write_text('{"format": "tsp3d-scenes", "version": 9}')
     with pytest.raises(ValueError, match="version 9"):
         PreparedScenes(folder, "val")
+
+
+CHANGES: list[tuple[str, dict]] = [
+    ("scene", {"scene_id": ["a"]}),
+    ("scene", {"shard": 3}),
+    ("scene", {"objects": "abc"}),
+    ("object", {"id": -5}),
+    ("object", {"id": 11}),  # another's
+    ("object", {"name": ["chair"]}),
+    ("object", {"color": ["red"]}),
+    ("object", {"box": [1, 2, 3, 4, 5]}),
+    ("object", {"box": [0.0, 0, 0, float("nan"), 1, 1]}),
+    ("object", {"box": [0, 0, 0, -1, 1, 1]}),
+    ("sentence", {"target": {"a": 1}}),
+    ("sentence", {"target": [[1]]}),
+    ("sentence", {"target": True}),
+    ("sentence", {"text": 5}),
+    ("sentence", {"text": "\ud800 chair"}),
+    ("sentence", {"anchors": "10"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), CHANGES)
+def test_a_wrong_record_is_named(folder: Path, kind: str, change: dict) -> None:
+    path = folder / "val" / ("sentences.jsonl" if kind == "sentence" else "scenes.jsonl")
+    first, *others = path.read_text().splitlines()
+    record = json.loads(first)
+    (record["objects"][0] if kind == "object" else record).update(change)
+    path.write_text("\n".join([json.dumps(record), *others]) + "\n")
+    with pytest.raises(ValueError, match=f"{path.name}, line 1: .*correct it"):
+        PreparedScenes(folder, "val")
+
+
+def test_written_by_hand(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No last newline, no anchors; a sentence whose scene is misspelt is told."""
+    scenes, sentences = (folder / "val" / name for name in ("scenes.jsonl", "sentences.jsonl"))
+    first, second, *others = sentences.read_text().splitlines()
+    lines = [
+        json.dumps(json.loads(first) | {"anchors": None}),
+        json.dumps(json.loads(second) | {"scene_id": "vla"}),
+        *others,
+    ]
+    sentences.write_text("\n".join(lines))
+    scenes.write_text(scenes.read_text().rstrip("\n"))
+    read = PreparedScenes(folder, "val")
+    assert len(read) == 2 and sum(len(read[i].queries) for i in range(2)) == 19
+    assert "no scene is called 'vla'" in caplog.text
+    with open(scenes, "a") as file:
+        file.write("\n" + scenes.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match="scene 'val-0000' twice"):
+        PreparedScenes(folder, "val")
+
+
+def test_arrays_of_other_shapes_and_kinds_are_named(folder: Path) -> None:
+    shard = folder / "val" / "scenes-00000.safetensors"
+    arrays = load_file(shard)
+    for part, change in (("rgb", lambda a: a[:9]), ("xyz_mm", lambda a: a / 1000.0), ("instance", lambda a: a[:9])):
+        save_file(arrays | {f"val-0000.{part}": change(arrays[f"val-0000.{part}"])}, shard)
+        with pytest.raises(ValueError, match=r"scenes-00000\.safetensors: scene 'val-0000' needs"):
+            PreparedScenes(folder, "val")[0]
 
 
 def test_a_sentence_about_an_unknown_object_is_an_error(folder: Path) -> None:

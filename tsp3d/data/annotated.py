@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tsp3d.data.parse import names, parse
+from tsp3d.data.records import is_writable
 from tsp3d.data.sample import CLASS_INDEX, Query, SceneSample
 from tsp3d.data.scenes import PreparedScenes
 
@@ -57,6 +58,7 @@ class AnnotatedScenes:
         file: where they come from, for messages.
         split: of a file that holds several splits, the one to keep; the prepared scenes know which scenes it has.
             "" keeps every row.
+        all_of: the split that every row must be of, where the prepared scenes have it and others.
         skip_missing: leave out rows whose scene or object is not there, with a warning; otherwise that is an error.
 
     Raises:
@@ -71,6 +73,7 @@ class AnnotatedScenes:
         file: str | Path,
         split: str = "",
         skip_missing: bool = False,
+        all_of: str = "",
     ) -> None:
         self.folder, self.file = Path(folder), Path(file)
         self.parts = _open_parts(self.folder)
@@ -83,6 +86,7 @@ class AnnotatedScenes:
         for row in rows:
             self._by_scene.setdefault(row.scene_id, []).append(row)
         self._check_scenes(skip_missing)
+        self._check_split(all_of)
         self._records = {scene_id: self._objects(scene_id) for scene_id in self._by_scene}
         self._check_objects(skip_missing)
         if not self._by_scene:
@@ -181,6 +185,14 @@ class AnnotatedScenes:
             raise ValueError(f"{text}; prepare them with tools/prepare_scannet.py. {SKIP}")
         log.warning("%s; their %d sentences are left out", text, count)
 
+    def _check_split(self, split: str) -> None:
+        others = {self._place[scene_id][0].split for scene_id in self._by_scene} - {split}
+        if others and any(part.split == split for part in self.parts):
+            raise ValueError(
+                f"{self.file} describes scenes of {', '.join(sorted(others))}, not only of {split!r}: give the split "
+                f"that it is of, or the file of {split!r}"
+            )
+
     def _check_objects(self, skip: bool) -> None:
         lost, other, rows = [], [], 0
         for scene_id, candidates in self._by_scene.items():
@@ -265,8 +277,8 @@ def read_json_rows(path: str | Path, needed: Sequence[str], what: str) -> list[d
     if not path.is_file():
         raise FileNotFoundError(f"no annotations at {path}; give the JSON file of {what}")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); download {what} again") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path} is not a list of objects, as {what} is; give its annotation file")
@@ -276,9 +288,10 @@ def read_json_rows(path: str | Path, needed: Sequence[str], what: str) -> list[d
             raise ValueError(
                 f"{path}, row {number}: no field {lacking} ({what} has {list(needed)}); it has {sorted(row)}"
             )
-        odd = [name for name in TEXTS if name in needed and not isinstance(row[name], str)]
+        odd = [name for name in TEXTS if name in needed and not is_writable(row[name])]
         if odd:
-            raise ValueError(f"{path}, row {number}: {odd[0]} is {row[odd[0]]!r}, not a text; download {what} again")
+            value = f"{row[odd[0]]!r:.80}"
+            raise ValueError(f"{path}, row {number}: {odd[0]} is {value}, not a text; download {what} again")
     return rows
 
 
@@ -323,7 +336,7 @@ def to_int(value: Any, where: str, column: str) -> int:
     except (TypeError, ValueError):
         number = np.nan
     if not number == int(number if np.isfinite(number) else 0):
-        raise ValueError(f"{where}: {column} is {value!r}, not a whole number")
+        raise ValueError(f"{where}: {column} is {f'{value!r:.80}'}, not a whole number")
     return int(number)
 
 

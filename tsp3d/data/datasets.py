@@ -51,7 +51,7 @@ def open_dataset(
             "data.val_annotations=FILE for the validation)"
         )
     if kind == "scanrefer":
-        return ScanRefer(folder, annotations, skip_missing, tokens)
+        return ScanRefer(folder, annotations, skip_missing, tokens, split)
     if kind == "multi3drefer":
-        return Multi3DRefer(folder, annotations, skip_missing)
+        return Multi3DRefer(folder, annotations, skip_missing, split)
     return (Nr3D if kind == "nr3d" else Sr3D)(folder, annotations, split, skip_missing, tokens)

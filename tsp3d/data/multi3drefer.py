@@ -21,8 +21,9 @@ EVAL_TYPES: dict[str, str] = {
 class Multi3DRefer(AnnotatedScenes):
     """Sentences of ``multi3drefer_<split>.json``; ``meta``: ``eval_type`` (a key of :data:`EVAL_TYPES`), ``ann_id``."""
 
-    def __init__(self, folder: str | Path, file: str | Path, skip_missing: bool = False) -> None:
-        super().__init__(folder, read_multi3drefer(file), file, skip_missing=skip_missing)
+    def __init__(self, folder: str | Path, file: str | Path, skip_missing: bool = False, split: str = "") -> None:
+        """``split``: that of the file, for which scenes of another are an error."""
+        super().__init__(folder, read_multi3drefer(file), file, skip_missing=skip_missing, all_of=split)
 
 
 def read_multi3drefer(file: str | Path) -> list[Annotation]:

@@ -20,12 +20,12 @@ def same_class_objects(stimulus: str, target: int, where: str) -> int:
     places = [
         i
         for i in range(2, len(parts) - 1)
-        if parts[i].isdigit() and parts[i + 1].isdigit() and int(parts[i + 1]) == target
+        if parts[i].isdecimal() and parts[i + 1].isdecimal() and int(parts[i + 1]) == target
     ]
     exact = [i for i in places if len(parts) - i - 2 == int(parts[i]) - 1]
     if not places:
         raise ValueError(
-            f"{where}: stimulus_id {stimulus!r} is not scene-label-count-target-distractors with target {target}"
+            f"{where}: stimulus_id {stimulus[:80]!r} is not scene-label-count-target-distractors with target {target}"
         )
     return int(parts[(exact or places)[0]])
 
@@ -34,7 +34,7 @@ def tokens_of(tokens: str | None, text: str) -> list[str]:
     """The row's tokens (a Python list in text form), or the words of its text where they are missing or damaged."""
     try:
         found = ast.literal_eval(tokens or "")
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         found = None
     return [str(word) for word in found] if isinstance(found, list | tuple) else plain_words(text)
 
@@ -61,5 +61,5 @@ def id_list(value: str | None, where: str, column: str) -> tuple[int, ...]:
     try:
         found = ast.literal_eval(value or "")
         return tuple(int(i) for i in (found if isinstance(found, list | tuple) else [found]))
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise ValueError(f"{where}: {column} is {value!r}, not a list of object ids") from error
+    except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{where}: {column} is {(value or '')[:80]!r}, not a list of object ids") from error

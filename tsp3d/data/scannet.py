@@ -159,8 +159,8 @@ def _json(path: Path, key: str, kind: str) -> Any:
     if not path.is_file():
         raise SceneError(f"{path.name} is missing; download it (--type {kind})")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise SceneError(f"{path.name} is not JSON ({error}); download it again") from error
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
         raise SceneError(f"{path.name} has no list {key!r}; download it again")

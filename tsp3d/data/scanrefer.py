@@ -37,8 +37,11 @@ class ScanRefer(AnnotatedScenes):
     has no NYU40 labels), ``object_id``, ``ann_id``.
     """
 
-    def __init__(self, folder: str | Path, file: str | Path, skip_missing: bool = False, tokens: bool = False) -> None:
-        super().__init__(folder, read_scanrefer(file, tokens), file, skip_missing=skip_missing)
+    def __init__(
+        self, folder: str | Path, file: str | Path, skip_missing: bool = False, tokens: bool = False, split: str = ""
+    ) -> None:
+        """``split``: that of the file, for which scenes of another are an error."""
+        super().__init__(folder, read_scanrefer(file, tokens), file, skip_missing=skip_missing, all_of=split)
 
     def _complete(self) -> None:
         self._described: dict[str, Counter[str]] = {}

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from tsp3d.data.records import read_lines, scene_problem, sentence_problem, wanted_ids
 from tsp3d.data.sample import CLASS_INDEX, COLOR_INDEX, Query, SceneSample
 
 log = logging.getLogger(__name__)
@@ -133,18 +134,21 @@ class PreparedScenes:
         sentences: dict[str, list[tuple[str, int, int]]] = {}
         meant: dict[str, dict[int, str]] = {}
         for name in ("sentences.jsonl", *(["sets.jsonl"] if self.sets else [])):
-            for start, end, record in _lines(self.path / name, "scene_id", "text", "target"):
+            for start, end, record in read_lines(self.path / name, sentence_problem):
                 texts = meant.setdefault(record["scene_id"], {})
-                texts |= dict.fromkeys(_wanted(record), record["text"])
+                texts |= dict.fromkeys(wanted_ids(record), record["text"])
                 spans = sentences.setdefault(record["scene_id"], [])
                 if spans and spans[-1][0] == name and spans[-1][2] == start:
                     spans[-1] = (name, spans[-1][1], end)
                 else:
                     spans.append((name, start, end))
         shards = {path.name for path in self.path.glob("*.safetensors")}
-        entries, missing = [], 0
-        for start, end, record in _lines(self.path / "scenes.jsonl", "scene_id", "shard", "objects"):
+        entries, missing, known = [], 0, set()
+        for start, end, record in read_lines(self.path / "scenes.jsonl", scene_problem):
             scene_id = record["scene_id"]
+            if scene_id in known:
+                raise ValueError(f"{self.path / 'scenes.jsonl'} has scene {scene_id!r} twice; leave one out")
+            known.add(scene_id)
             for unknown in meant.get(scene_id, {}).keys() - {item["id"] for item in record["objects"]}:
                 text = meant[scene_id][unknown]
                 raise ValueError(f"{self.path}: sentence {text!r} means object {unknown!r}, which {scene_id!r} lacks")
@@ -155,6 +159,10 @@ class PreparedScenes:
             entries.append(_Entry(scene_id, record["shard"], (start, end), spans))
         if missing:
             log.warning("%s: %d scenes without shard or sentences are left out", self.path, missing)
+        if strays := sorted(sentences.keys() - known):
+            log.warning(
+                "%s: no scene is called %s; its sentences are left out", self.path, ", ".join(map(repr, strays[:5]))
+            )
         return entries
 
     def _record(self, entry: _Entry) -> dict[str, Any]:
@@ -200,6 +208,16 @@ class PreparedScenes:
             )
         except SafetensorError as error:
             raise ValueError(f"{self.path / entry.shard} lacks scene {entry.scene_id!r} ({error})") from error
+        if not (
+            xyz.shape == rgb.shape == (len(instance), 3)
+            and rgb.dtype == np.uint8
+            and {"i"} == {xyz.dtype.kind, instance.dtype.kind}
+        ):
+            raise ValueError(
+                f"{self.path / entry.shard}: scene {entry.scene_id!r} needs xyz_mm (N, 3) int16, rgb (N, 3) uint8 and "
+                f"instance (N,) int16, got {xyz.shape} {xyz.dtype}, {rgb.shape} {rgb.dtype} and {instance.shape} "
+                f"{instance.dtype}; write the shard again"
+            )
         return xyz, rgb, instance
 
 
@@ -239,30 +257,6 @@ def _read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _lines(path: Path, *needed: str):
-    """Yield (start, end, record) of each complete JSON line; a last line still being written is left out.
-
-    ``needed`` are the fields that a record must have, and not empty.
-    """
-    if not path.is_file():
-        return
-    start = 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            end = start + len(line)
-            if line.strip() and line.endswith(b"\n"):
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}, line {number}: not JSON ({error}); write the dataset again") from error
-                if not isinstance(record, dict) or any(record.get(key) in (None, "") for key in needed):
-                    raise ValueError(
-                        f"{path}, line {number}: a record needs {', '.join(needed)}, and none of them empty"
-                    )
-                yield start, end, record
-            start = end
-
-
 def _to_index(instance: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Raw instance ids (N,) to indices into ``ids``, -1 where the id is negative or not listed. (N,) int64."""
     table = np.full(int(max(ids.max(initial=-1), instance.max(initial=-1))) + 2, -1, dtype=np.int64)
@@ -270,19 +264,13 @@ def _to_index(instance: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return table.take(np.maximum(instance, -1), mode="wrap")  # -1 reads the last cell, which is always -1
 
 
-def _wanted(record: dict[str, Any]) -> list[int]:
-    """Ids of the objects that a sentence means."""
-    raw = record["target"]
-    return raw if isinstance(raw, list) else [raw]
-
-
 def _to_query(record: dict[str, Any], place: dict[int, int]) -> Query:
-    wanted = _wanted(record)
+    wanted = wanted_ids(record)
     meta = {key: value for key, value in record.items() if key not in ("scene_id", "text", "target", "anchors")}
     return Query(
         text=record["text"],
         targets=tuple(place[object_id] for object_id in wanted),
-        anchors=tuple(place[object_id] for object_id in record.get("anchors", ()) if object_id in place),
+        anchors=tuple(place[object_id] for object_id in record.get("anchors") or () if object_id in place),
         view_dependent=bool(record.get("view_dependent", False)),
         meta={"kind": "sentence" if wanted else "absent", **meta},
     )
