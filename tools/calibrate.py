@@ -18,7 +18,7 @@ from tsp3d.data.datasets import Kind, open_dataset
 from tsp3d.evaluation.calibrate import answers, fit, measures
 from tsp3d.evaluation.protocols import spread
 from tsp3d.evaluation.report import groups_table
-from tsp3d.files import write_text
+from tsp3d.io.write import check_places, replacing, write_text
 from tsp3d.models.config import CalibrationConfig
 from tsp3d.models.net import GroundingNet
 from tsp3d.pretrained import find_weights, pick_device
@@ -59,7 +59,9 @@ def main(args: Args) -> None:
         net = GroundingNet.from_pretrained(folder, pick_device(args.device))
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing)
         chosen = spread(len(scenes), args.limit)
-        args.out.mkdir(parents=True, exist_ok=True)  # before the work, not after
+        if folder.resolve() in args.out.resolve().parents:
+            raise ValueError(f"{args.out} lies in {folder}, which is copied there; choose another folder")
+        check_places([args.out / name for name in ("config.json", "calibration.md", "calibration.json")])
         halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
         best = calibration = fit(halves[0])
         if not halves[1]:
@@ -85,12 +87,17 @@ def main(args: Args) -> None:
         parts.append(f"## {name.capitalize()}: min_presence {threshold:.2f}, on the other {len(halves[1])} sentences\n")
         parts.append(f"Presence: expected calibration error {error:.3f}, area under the ROC curve {area:.3f}\n")
         parts.append(groups_table(report["groups"]))
-    if args.out.resolve() != folder.resolve():
-        shutil.copytree(folder, args.out, dirs_exist_ok=True)
     net.config.calibration = calibration
-    write_text(args.out / "config.json", json.dumps(net.config.to_dict(), indent=2))
-    write_text(args.out / "calibration.md", "\n".join(parts))
-    write_text(args.out / "calibration.json", json.dumps({"calibration": asdict(calibration), **reports}, indent=1))
+    try:
+        for path in folder.rglob("*") if args.out.resolve() != folder.resolve() else ():
+            if path.is_file() and path != folder / "config.json":
+                with replacing(args.out / path.relative_to(folder)) as temporary:
+                    shutil.copyfile(path, temporary)
+        write_text(args.out / "calibration.md", "\n".join(parts))
+        write_text(args.out / "calibration.json", json.dumps({"calibration": asdict(calibration), **reports}, indent=1))
+        write_text(args.out / "config.json", json.dumps(net.config.to_dict(), indent=2))  # makes it a model
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"calibrate: {error}") from error
     Console().print(Markdown("\n".join(parts)))
     print(f"calibrated weights: {args.out}")
 

@@ -24,8 +24,8 @@ class Args:
 
     data: Path
     """Dataset folder, as tools/make_synth.py or tools/prepare_scannet.py writes."""
-    model: str = "tsp3d-tiny"
-    """Name of bundled weights, or a weights folder."""
+    model: str
+    """Weights folder, or name of bundled weights, whose int8.json is replaced."""
     dataset: Kind = "synth"
     """Dataset that the sentences come from."""
     split: str = "train"  # Split of the dataset.

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from tsp3d.data.datasets import Kind, open_dataset
 from tsp3d.distill.two_streams import load_model
-from tsp3d.evaluation import CutScenes, evaluate_dataset, measure_speed, spread, tables, write_report
+from tsp3d.evaluation import CutScenes, check_report, evaluate_dataset, measure_speed, spread, tables, write_report
 from tsp3d.pretrained import pick_device
 
 
@@ -74,7 +74,7 @@ def main(args: Args) -> None:
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing, args.tokens)
         scenes = CutScenes(scenes, args.cut) if args.cut else scenes
         chosen, _ = (spread(len(scenes), count) for count in (args.limit, args.timing))  # a wrong one is said now
-        args.out.mkdir(parents=True, exist_ok=True)  # before an hour's work, not after
+        check_report(args.out)  # before an hour's work, not after
         result = evaluate_dataset(
             model, scenes, args.dataset, top_k=args.top_k, min_score=args.min_score, points=args.points, device=device,
             scenes=track(chosen, "scenes", transient=True), queries_per_scene=args.queries, batch=args.batch,
@@ -82,18 +82,18 @@ def main(args: Args) -> None:
         )  # fmt: skip
         if args.timing:
             result.timings = measure_speed(model, scenes, scenes=args.timing, points=args.points, device=device)
+        result.info |= {
+            "model": args.model, "color": not args.no_color, "precision": args.precision, "turns": args.turns,
+            "two_streams": args.two_streams, **({"annotations": str(args.annotations)} if args.annotations else {}),
+            "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
+            "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
+            + f" --cut {args.cut}" * bool(args.cut) + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
+            "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
+        }  # fmt: skip
+        Console().print(Markdown(tables(result)))
+        print(f"report: {write_report(result, args.out)['report.md']}")
     except (OSError, ValueError) as error:
         raise SystemExit(f"evaluate: {error}") from error
-    result.info |= {
-        "model": args.model, "color": not args.no_color, "precision": args.precision, "two_streams": args.two_streams,
-        "turns": args.turns, **({"annotations": str(args.annotations)} if args.annotations else {}),
-        "dataset": f"{args.dataset} {args.data} {args.split}, {len(chosen)} of {len(scenes)} scenes",
-        "options": f"--queries {args.queries} --points {args.points} --top-k {args.top_k}"
-        + f" --cut {args.cut}" * bool(args.cut) + " --tokens" * args.tokens + " --skip-missing" * args.skip_missing,
-        "machine": f"{platform.machine()}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads",
-    }  # fmt: skip
-    Console().print(Markdown(tables(result)))
-    print(f"report: {write_report(result, args.out)['report.md']}")
 
 
 if __name__ == "__main__":

@@ -110,6 +110,13 @@ def test_the_tool_writes_weights_that_evaluation_goes_by(folder: Path, tmp_path:
     assert {"overall", "mt", "zt_w_d"} <= found["groups"].keys()
     text = (tmp_path / "report/report.md").read_text()
     assert "| method | ZT w/o D | ZT w/ D |" in text and "| **ours** |" in text
+    (folder / "model").chmod(0o555)  # as an installed package may be
+    (tmp_path / "out").chmod(0o700)
+    calibrate.main(calibrate.Args(folder / "toy", tmp_path / "out", str(folder / "model"), device="cpu"))
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    (folder / "model").chmod(0o755)
+    with pytest.raises(SystemExit, match="calibrate: .*lies in"):
+        calibrate.main(calibrate.Args(folder / "toy", folder / "model" / "out", str(folder / "model"), device="cpu"))
     with pytest.raises(SystemExit, match="calibrate: .*two scenes"):
         calibrate.main(calibrate.Args(folder / "toy", tmp_path / "out", str(folder / "model"), device="cpu", limit=1))
     with pytest.raises(SystemExit, match="calibrate: .*missing"):

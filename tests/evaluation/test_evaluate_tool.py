@@ -98,13 +98,15 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_work(
 ) -> None:
     monkeypatch.setattr(evaluate, "evaluate_dataset", lambda *args, **kwargs: pytest.fail("the work began"))
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit, match="evaluate: .*file"):
-        evaluate.main(
-            evaluate.Args(
-                folder / "scannet", tmp_path / "file" / "out", model=str(folder / "model"), dataset="scanrefer",
-                annotations=folder / "scanrefer.json", timing=0,
-            )
-        )  # fmt: skip
+    (tmp_path / "out" / "report.md").mkdir(parents=True)
+    for out in (tmp_path / "file" / "out", tmp_path / "out"):
+        with pytest.raises(SystemExit, match=f"evaluate: .*{out.name}"):
+            evaluate.main(
+                evaluate.Args(
+                    folder / "scannet", out, model=str(folder / "model"), dataset="scanrefer",
+                    annotations=folder / "scanrefer.json", timing=0,
+                )
+            )  # fmt: skip
 
 
 def test_errors_say_what_to_do(evaluate: ModuleType, folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from tsp3d.evaluation.metrics import CalibrationError, GroundingAccuracy, box_iou, f1_at
 from tsp3d.evaluation.multi import MultiTargetF1, evaluate_dataset, evaluate_multi, prediction_rule
 from tsp3d.evaluation.protocols import CutScenes, Evaluation, evaluate_grounding, measure_speed, spread
-from tsp3d.evaluation.report import markdown, tables, write_report
+from tsp3d.evaluation.report import check_report, markdown, tables, write_report
 
 __all__ = [
     "CalibrationError",
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate_grounding",
     "evaluate_multi",
     "f1_at",
+    "check_report",
     "markdown",
     "measure_speed",
     "prediction_rule",

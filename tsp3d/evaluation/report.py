@@ -10,7 +10,7 @@ from typing import Any
 from tsp3d.evaluation.metrics import THRESHOLDS
 from tsp3d.evaluation.protocols import Evaluation
 from tsp3d.evaluation.published import paper_table
-from tsp3d.files import write_text
+from tsp3d.io.write import check_places, write_text
 
 COLUMNS = ("queries", "acc@0.25", "acc@0.5", "recall@0.25", "recall@0.5", "mean_iou", "f1@0.25", "f1@0.5")
 
@@ -25,10 +25,17 @@ MULTIPLE = (
 )
 
 
+FILES = ("report.md", "report.json", "queries.jsonl")
+
+
+def check_report(folder: str | Path) -> None:
+    """Make ``folder`` and try the places of a report's files before the work that is for them. Raises UserError."""
+    check_places([Path(folder) / name for name in FILES])
+
+
 def write_report(result: Evaluation, folder: str | Path) -> dict[str, Path]:
     """Write ``report.md``, ``report.json`` and ``queries.jsonl`` into ``folder``; returns their paths."""
-    folder = Path(folder)
-    paths = {name: folder / name for name in ("report.md", "report.json", "queries.jsonl")}
+    paths = {name: Path(folder) / name for name in FILES}
     write_text(paths["queries.jsonl"], "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows))
     write_text(paths["report.json"], json.dumps(result.summary(), indent=1, ensure_ascii=False) + "\n")
     write_text(paths["report.md"], markdown(result))
