@@ -30,8 +30,8 @@ def main(args: Args) -> None:
     """Read, average, write."""
     try:
         mean_of([find_weights(model) for model in args.models]).save_pretrained(args.out, half=args.half)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"average_weights: {error}") from error
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        raise SystemExit(f"average_weights: {str(error) or 'interrupted'}") from error
     print(f"weights: {args.out}")
 
 

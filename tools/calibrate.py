@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from tsp3d.data.datasets import Kind, open_dataset
-from tsp3d.evaluation.calibrate import answers, fit, measures
+from tsp3d.evaluation.calibrate import answers, describe, fit, measures
 from tsp3d.evaluation.protocols import spread
-from tsp3d.evaluation.report import groups_table
 from tsp3d.io.write import check_places, replacing, write_text
 from tsp3d.models.config import CalibrationConfig
 from tsp3d.models.net import GroundingNet
@@ -53,27 +52,30 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Fit, report, write."""
+    """Calibrate, or say why not."""
     try:
-        folder = find_weights(args.model)
-        net = GroundingNet.from_pretrained(folder, pick_device(args.device))
-        scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing)
-        chosen = spread(len(scenes), args.limit)
-        if folder.resolve() in args.out.resolve().parents:
-            raise ValueError(f"{args.out} lies in {folder}, which is copied there; choose another folder")
-        check_places([args.out / name for name in ("config.json", "calibration.md", "calibration.json")])
-        halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
-        best = calibration = fit(halves[0])
-        if not halves[1]:
-            raise ValueError(f"{args.data} leaves no sentence to report on: it takes two scenes or more")
-        if args.min_presence is not None:
-            check_share("min_presence", args.min_presence)
-            calibration = replace(best, min_presence=args.min_presence)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"calibrate: {error}") from error
+        calibrate(args)
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        raise SystemExit(f"calibrate: {str(error) or 'interrupted'}") from error
+
+
+def calibrate(args: Args) -> None:
+    """Fit, report, write."""
+    folder = find_weights(args.model)
+    net = GroundingNet.from_pretrained(folder, pick_device(args.device))
+    scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing)
+    chosen = spread(len(scenes), args.limit)
+    if folder.resolve() in args.out.resolve().parents:
+        raise ValueError(f"{args.out} lies in {folder}, which is copied there; choose another folder")
+    check_places([args.out / name for name in ("config.json", "calibration.md", "calibration.json")])
+    halves = [answers(net, scenes, chosen[start::2], args.queries) for start in (0, 1)]
+    best = calibration = fit(halves[0])
+    if not halves[1]:
+        raise ValueError(f"{args.data} leaves no sentence to report on: it takes two scenes or more")
+    if args.min_presence is not None:
+        check_share("min_presence", args.min_presence)
+        calibration = replace(best, min_presence=args.min_presence)
     calibration.fitted_on = f"{args.dataset} {args.data} {args.split}, {len(halves[0])} sentences"
-    parts = [f"# Calibration\n\n{args.model}, fitted on {calibration.fitted_on}\n"]
-    parts.append("".join(f"- {name}: {value}\n" for name, value in asdict(calibration).items()))
     kinds = {
         "before": CalibrationConfig(),
         "always": replace(best, min_presence=0.0),
@@ -81,24 +83,16 @@ def main(args: Args) -> None:
         "after": calibration,
     }
     reports = {name: measures(halves[1], kind) for name, kind in kinds.items()}
-    for name, report in reports.items():
-        error, area = report["presence_calibration_error"], report["presence_auc"]
-        threshold = kinds[name].min_presence
-        parts.append(f"## {name.capitalize()}: min_presence {threshold:.2f}, on the other {len(halves[1])} sentences\n")
-        parts.append(f"Presence: expected calibration error {error:.3f}, area under the ROC curve {area:.3f}\n")
-        parts.append(groups_table(report["groups"]))
+    text = describe(args.model, kinds, reports, len(halves[1]))
     net.config.calibration = calibration
-    try:
-        for path in folder.rglob("*") if args.out.resolve() != folder.resolve() else ():
-            if path.is_file() and path != folder / "config.json":
-                with replacing(args.out / path.relative_to(folder)) as temporary:
-                    shutil.copyfile(path, temporary)
-        write_text(args.out / "calibration.md", "\n".join(parts))
-        write_text(args.out / "calibration.json", json.dumps({"calibration": asdict(calibration), **reports}, indent=1))
-        write_text(args.out / "config.json", json.dumps(net.config.to_dict(), indent=2))  # makes it a model
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"calibrate: {error}") from error
-    Console().print(Markdown("\n".join(parts)))
+    for path in folder.rglob("*") if args.out.resolve() != folder.resolve() else ():
+        if path.is_file() and path != folder / "config.json":
+            with replacing(args.out / path.relative_to(folder)) as temporary:
+                shutil.copyfile(path, temporary)
+    write_text(args.out / "calibration.md", text)
+    write_text(args.out / "calibration.json", json.dumps({"calibration": asdict(calibration), **reports}, indent=1))
+    write_text(args.out / "config.json", json.dumps(net.config.to_dict(), indent=2))  # makes it a model
+    Console().print(Markdown(text))
     print(f"calibrated weights: {args.out}")
 
 

@@ -56,8 +56,8 @@ def main(args: Args) -> None:
                 sentences += len(group)
         found_on = f"{args.dataset} {args.data} {args.split}, {len(chosen)} scenes, {sentences} sentences"
         print(f"{len(ranges)} convolutions: {write_ranges(folder, ranges, found_on)}")
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"calibrate_int8: {error}") from error
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        raise SystemExit(f"calibrate_int8: {str(error) or 'interrupted'}") from error
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def main(options: Options) -> None:
         config = compatible(load_model_config(options.config))
         config.text.name = options.text
         net = GroundingNet(config).eval()
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"convert_checkpoint: {error}") from error
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        raise SystemExit(f"convert_checkpoint: {str(error) or 'interrupted'}") from error
     result = convert(release.state, net)
     print(describe(result))
     if not result.complete and not options.partial:

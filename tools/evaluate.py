@@ -92,8 +92,8 @@ def main(args: Args) -> None:
         }  # fmt: skip
         Console().print(Markdown(tables(result)))
         print(f"report: {write_report(result, args.out)['report.md']}")
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"evaluate: {error}") from error
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        raise SystemExit(f"evaluate: {str(error) or 'interrupted'}") from error
 
 
 if __name__ == "__main__":

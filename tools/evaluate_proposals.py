@@ -52,8 +52,8 @@ def main(args: Args) -> None:
         proposer = load_proposer(args.run).to(pick_device(args.device))
         scenes = open_dataset(args.dataset, args.data, args.split, args.annotations, args.skip_missing)
         found = evaluate_proposals(proposer, scenes, config, args.limit, args.queries)
-    except (ImportError, OSError, ValueError) as error:
-        raise SystemExit(f"evaluate_proposals: {error}") from error
+    except (ImportError, OSError, ValueError, KeyboardInterrupt) as error:
+        raise SystemExit(f"evaluate_proposals: {str(error) or 'interrupted'}") from error
     print(json.dumps(found))
 
 

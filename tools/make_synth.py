@@ -77,8 +77,8 @@ def main(argv: list[str] | None = None) -> int:
             done = write_dataset(args.out, config, args.workers, lambda split, count: bar.advance(bars[split], count))
         print(f"{args.out}: {done['train']} training and {done['val']} validation rooms")
         return 0
-    except (OSError, ValueError) as error:
-        print(f"make_synth: {error}", file=sys.stderr)
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        print(f"make_synth: {str(error) or 'interrupted'}", file=sys.stderr)
         return 2
 
 

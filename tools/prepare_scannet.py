@@ -67,8 +67,8 @@ def main(options: Options) -> None:
         with Progress(*columns) as bar:
             task = bar.add_task("scenes", total=sum(map(len, splits.values())))
             result = prepare(options.out, splits, settings, options.workers, lambda _: bar.advance(task), listed)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SystemExit(f"prepare_scannet: {error}") from error
+    except (OSError, ValueError, RuntimeError, KeyboardInterrupt) as error:
+        raise SystemExit(f"prepare_scannet: {str(error) or 'interrupted'}") from error
     for scene, reason in result.skipped.items():
         print(f"skipped {scene}: {reason}")
     absent = [scene for ids in listed.values() for scene in ids if scene not in here]

@@ -21,6 +21,7 @@ from tsp3d.data import PreparedScenes
 from tsp3d.data.annotated import SceneSet
 from tsp3d.data.datasets import open_dataset
 from tsp3d.distill.methods import build_method, load_distill_config
+from tsp3d.io.errors import one_line
 from tsp3d.models.config import load_model_config, model_config
 from tsp3d.models.net import GroundingNet
 from tsp3d.sparse import keep_freed_memory
@@ -62,8 +63,8 @@ def main(
         if settings.distill:
             teaching = build_method(load_distill_config(settings.distill, settings.distill_overrides), net)
         result = train(settings, net, scenes, val_scenes, resume, teaching=teaching)
-    except (ImportError, OSError, ValueError, FloatingPointError, ProcessLost) as error:
-        raise SystemExit(f"train: {error}") from error
+    except (ImportError, OSError, ValueError, FloatingPointError, ProcessLost, KeyboardInterrupt) as error:
+        raise SystemExit(f"train: {str(error) or 'interrupted'}") from error
     if torch.distributed.is_initialized():  # its threads must not outlive the interpreter
         torch.distributed.destroy_process_group()
     print(f"{'finished' if result.finished else 'stopped'} at step {result.step}; weights in {result.export}")
@@ -85,7 +86,7 @@ def build_net(path: str, overrides: list[str]) -> GroundingNet:
         merged = OmegaConf.merge(load_model_config(path).to_dict(), OmegaConf.from_dotlist(overrides))
         config = model_config(OmegaConf.to_container(merged))  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
-        raise ValueError(f"model configuration {path} with {overrides}: {error}") from error
+        raise ValueError(f"model configuration {path} with {overrides}: {one_line(error)}") from error
     known, auxiliary = (list(CLASSES), list(COLORS)), config.auxiliary
     if auxiliary.enabled and (auxiliary.classes, auxiliary.colors) != known:
         raise ValueError(

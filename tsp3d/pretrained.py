@@ -31,7 +31,10 @@ def find_weights(name: str) -> Path:
         return WEIGHTS / name
     folder = Path(name)
     if name and folder.is_dir():
-        missing = [part for part in ("config.json", "model.safetensors") if not (folder / part).is_file()]
+        try:
+            missing = [part for part in ("config.json", "model.safetensors") if not (folder / part).is_file()]
+        except OSError as error:
+            raise UserError(f"{name}: the folder cannot be read ({error.strerror or error}); choose another") from error
         if missing:
             where = f"a run has its own in {folder / 'export'}" if (folder / "export").is_dir() else choices
             raise UserError(f"{name}: the folder has no {' and no '.join(missing)}, so it is no saved model ({where})")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tsp3d.data import DataConfig, GroundingBatch, PreparedScenes
 from tsp3d.data.toy import write_toy_dataset
 from tsp3d.training import LogConfig, OptimConfig, TrainConfig, train
-from tsp3d.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from tsp3d.training.checkpoint import load_checkpoint, load_weights, read_weights, save_checkpoint, save_weights
 from tsp3d.training.loop import seed_step
 
 
@@ -168,6 +168,15 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(folder: Path, tmp_path:
     assert same(net.state_dict(), expected.state_dict())
 
 
+@pytest.mark.parametrize("content", [[1], {"step": 6}])
+def test_a_file_that_is_no_state_gives_way_too(folder: Path, tmp_path: Path, content: object, caplog) -> None:
+    config = settings(folder, tmp_path)
+    run(config, stop_at=4)
+    torch.save(content, tmp_path / "run/checkpoints/step-00000006.pt")
+    assert run(config, resume=True)[1].finished
+    assert "step-00000006.pt cannot be read (it is no state of a run)" in caplog.text
+
+
 def test_a_checkpoint_of_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
     config = settings(folder, tmp_path)
     run(config, stop_at=4)
@@ -244,6 +253,9 @@ def test_weights_can_be_left_out_of_the_start(tmp_path: Path) -> None:
     assert load_weights(second, tmp_path / "first.safetensors", skip=["text_"]) == []
     assert torch.equal(second.text_encoder.weight, old)
     assert torch.equal(second.body[0].weight, first.body[0].weight)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="init_skip: no weight's name begins with 'texts'"):
+        load_weights(second, tmp_path / "first.safetensors", skip=["texts"])
+    assert "text_encoder.embed.weight" in read_weights("tsp3d-tiny")
 
 
 def test_settings_of_the_optimiser_can_change_at_a_resume(folder: Path, tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def test_configuration_layers_and_overrides(tmp_path: Path) -> None:
     assert (config.seed, config.optim.lr, config.optim.steps, config.optim.clip) == (3, 0.2, 7, 9)
     assert config.data.augment.flip == 0 and config.freeze == ["a", "b"]
     assert config.model_overrides == ["a.b=[1,2]"]
+    (tmp_path / "top.yaml").write_text("base: base.yaml\ninit_from: elsewhere\n")
+    assert load_train_config(tmp_path / "top.yaml", ["init_from="]).init_from == ""
 
 
 def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
@@ -121,6 +123,9 @@ def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
         ("log.every=0", "log.every is 0; it must be at least 1"),
         ("optim.decay_at=[50,75]", "not epochs"),
         ("optim.betas=[0.9]", "two numbers"),
+        ("optim.weight_decay=-1", "weight_decay is -1.0; it must be at least 0"),
+        ("optim.warmup_steps=-5", "warmup_steps is -5"),
+        ("seed=", r"^[^\n]*seed[^\n]*$"),  # in one line
     ):
         with pytest.raises(ValueError, match=expected):
             load_train_config(tmp_path / "a.yaml", [override])

@@ -6,8 +6,8 @@ the thresholds are those with the best mean F1 over the sentences, by search ove
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy.special import expit, logit
 from tsp3d.evaluation.metrics import THRESHOLDS, CalibrationError, f1_at
 from tsp3d.evaluation.multi import KINDS, MultiTargetF1
 from tsp3d.evaluation.protocols import SceneSource, ground_scenes
+from tsp3d.evaluation.report import groups_table
 from tsp3d.models.config import CalibrationConfig
 from tsp3d.models.decode import several_boxes
 from tsp3d.models.net import SEVERAL_CANDIDATES, SEVERAL_LOOSE_IOU, GroundingNet
@@ -131,3 +132,19 @@ def _chosen(a: Answered, share: float, iou: float) -> np.ndarray:
 
 def _f1(a: Answered, rows: np.ndarray) -> float:
     return float(np.mean([f1_at(a.boxes[rows], a.true, t) for t in THRESHOLDS]))
+
+
+def describe(
+    model: str, kinds: Mapping[str, CalibrationConfig], reports: Mapping[str, dict[str, Any]], sentences: int
+) -> str:
+    """Markdown of what :func:`measures` says of each of some calibrations; that called "after" is the one chosen."""
+    chosen = kinds["after"]
+    parts = [f"# Calibration\n\n{model}, fitted on {chosen.fitted_on}\n"]
+    parts.append("".join(f"- {name}: {value}\n" for name, value in asdict(chosen).items()))
+    for name, report in reports.items():
+        error, area = report["presence_calibration_error"], report["presence_auc"]
+        threshold = kinds[name].min_presence
+        parts.append(f"## {name.capitalize()}: min_presence {threshold:.2f}, on the other {sentences} sentences\n")
+        parts.append(f"Presence: expected calibration error {error:.3f}, area under the ROC curve {area:.3f}\n")
+        parts.append(groups_table(report["groups"]))
+    return "\n".join(parts)

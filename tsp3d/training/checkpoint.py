@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tsp3d.files import replacing, save_tensors
 from tsp3d.io.errors import one_line
+from tsp3d.pretrained import WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int = 
     return path
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest state of ``folder`` that can be read, or None where it has none. No pickled code is run.
+def load_checkpoint(folder: Path, needed: Collection[str] = ("step",)) -> dict[str, Any] | None:
+    """The newest state of ``folder`` that can be read and has what is ``needed``, or None where it has none. No pickled
+    code is run.
 
     Raises:
         ValueError: there are some, and none can be read.
@@ -48,9 +50,12 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     paths = sorted(folder.glob("step-*.pt"), reverse=True)
     for path in paths:
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            log.warning("%s cannot be read (%s); trying the one before it", path, error)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict) or not set(needed) <= state.keys():
+                raise ValueError("it is no state of a run")
+            return state
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            log.warning("%s cannot be read (%s); trying the one before it", path, one_line(error))
     if paths:
         raise ValueError(f"none of the checkpoints in {folder} can be read; remove them to begin anew, or pass name=…")
     return None
@@ -62,7 +67,8 @@ def save_weights(path: Path, net: nn.Module) -> None:
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
-    """Weights by name from a run's folder, a folder that ``save_pretrained`` wrote, or a safetensors file.
+    """Weights by name from a run's folder, a folder that ``save_pretrained`` wrote, a safetensors file, or the name of
+    bundled weights.
 
     A run's folder gives everything (``averaged.safetensors``); a folder of ``save_pretrained`` lacks the training-only
     parts and keeps the text encoder in its ``text`` folder.
@@ -72,12 +78,15 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
         ValueError: a file that is no safetensors file.
     """
     path = Path(source)
+    if not path.exists() and (WEIGHTS / path / "model.safetensors").is_file():
+        path = WEIGHTS / path
     for file in (path, path / "averaged.safetensors"):
         if file.is_file():
             return _load(file)
     if not (path / "model.safetensors").is_file():
         raise FileNotFoundError(
-            f"init_from: {path} has no weights; give a run's folder (runs/NAME), its export, or a .safetensors file"
+            f"init_from: {path} has no weights; give a run's folder (runs/NAME), its export, a .safetensors file, "
+            "or tsp3d-tiny"
         )
     state = _load(path / "model.safetensors")
     if (path / "text").is_dir():
@@ -106,11 +115,15 @@ def load_weights(net: nn.Module, source: str | Path, strict: bool = True, skip: 
         What was not loaded, one line each: "missing NAME", "unused NAME", "shape NAME (..) is (..) here".
 
     Raises:
-        ValueError: ``strict`` and something was not loaded, or nothing fits at all.
+        ValueError: ``strict`` and something was not loaded, nothing fits at all, or nothing is to be skipped.
     """
+    found, there = read_weights(source), net.state_dict()
+    for prefix in skip:
+        if not any(name.startswith(prefix) for name in [*found, *there]):
+            raise ValueError(f"init_skip: no weight's name begins with {prefix!r}, e.g. {next(iter(there))}")
     stored, own = (
         {name: value for name, value in weights.items() if not name.startswith(tuple(skip))}
-        for weights in (read_weights(source), net.state_dict())
+        for weights in (found, there)
     )
     usable = {name: value for name, value in stored.items() if name in own and own[name].shape == value.shape}
     notes = [f"missing {name}" for name in own if name not in stored]

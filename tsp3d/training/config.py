@@ -13,12 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tsp3d.data.loader import DataConfig
+from tsp3d.io.errors import one_line
 
 LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("seed", "threads", "data.scenes_per_step", "data.bare_scenes", "data.sentences_per_scene",
          "data.unlabelled_sentences", "data.points_per_scene", "data.workers", "data.augment.cut_height",
-         "optim.max_minutes", "log.validate_every"), (0, math.inf),
+         "optim.max_minutes", "optim.lr", "optim.warmup_steps", "optim.weight_decay", "log.validate_every"),
+        (0, math.inf),
     ),
     **dict.fromkeys(("data.detection_names", "data.prefetch", "optim.steps", "log.every"), (1, math.inf)),
     **dict.fromkeys(
@@ -129,10 +131,12 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
         for item in overrides:
             if "=" not in item:
                 raise ValueError(f"override {item!r} has no '='; write key=value, e.g. optim.lr=1e-3")
+        # Nothing behind the = is meant as an empty text, and would be read as null.
+        overrides = [f"{item}''" if item.endswith("=") else item for item in overrides]
         own = [item for item in overrides if not item.startswith(("model.", "distill."))]
         config = OmegaConf.to_object(OmegaConf.merge(merged, OmegaConf.from_dotlist(own)))
     except (OmegaConfBaseException, YAMLError) as error:
-        raise ValueError(f"training configuration {path} with {list(overrides)}: {error}") from error
+        raise ValueError(f"training configuration {path} with {list(overrides)}: {one_line(error)}") from error
     assert isinstance(config, TrainConfig)
     config.model_overrides += [item.removeprefix("model.") for item in overrides if item.startswith("model.")]
     config.distill_overrides += [item.removeprefix("distill.") for item in overrides if item.startswith("distill.")]

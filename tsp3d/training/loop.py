@@ -27,6 +27,7 @@ from tsp3d.data.annotated import SceneSet
 from tsp3d.data.collate import GroundingBatch
 from tsp3d.data.loader import TrainingSamples, training_loader
 from tsp3d.files import write_text
+from tsp3d.io.errors import one_line
 from tsp3d.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from tsp3d.training.config import TrainConfig
 from tsp3d.training.optim import AveragedWeights, build_optimizer, freeze, progress, rate
@@ -111,7 +112,8 @@ def train(
     if config.data.unlabelled_sentences and (teaching is None or not teaching.unlabelled):
         raise ValueError("data.unlabelled_sentences needs a method that labels them: --distill pseudo-labels")
     accelerator = _accelerator(config)
-    state = load_checkpoint(checkpoints) if resume else None
+    needed = ("step", "elapsed", "scenes", "net", "optimizer", "averaged", "scaler", "config")
+    state = load_checkpoint(checkpoints, needed) if resume else None
     if state is not None and (before := OmegaConf.create(state["config"])["stage"]) != config.stage:
         raise ValueError(
             f"{checkpoints} are of stage={before}, and this is stage={config.stage}: give it another name=…, and "
@@ -352,10 +354,10 @@ def _restore(
             group.update(settings)  # rates and decays are those asked for now
         if averaged is not None:
             averaged.load_state_dict(state["averaged"] or AveragedWeights(net, averaged.decay).state_dict())
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"the checkpoint does not fit this network or optimiser ({error}); resume with the configuration that the "
-            "run began with (config.yaml in its folder), or start another run with init_from"
+            f"the checkpoint does not fit this network or optimiser ({one_line(error)}); resume with the configuration "
+            "that the run began with (config.yaml in its folder), or start another run with init_from"
         ) from error
     if accelerator.scaler is not None and state["scaler"] is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
