@@ -1,6 +1,7 @@
 #include "micro.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "../common/isa.h"
 #include "../common/panel.h"

@@ -180,7 +180,7 @@ def test_any_points_duplicates_included(rows, kernel):
     assert len(made) == len({(b, *p) for b, *u in rows for p in itertools.product(*((v - 1, v, v + 1) for v in u))})
 
 
-@pytest.mark.parametrize("cin,cout", [(1, 1), (6, 64), (9, 48), (64, 6), (17, 33)])
+@pytest.mark.parametrize("cin,cout", [(1, 1), (6, 64), (9, 48), (15, 5), (16, 33), (64, 6), (17, 33)])
 def test_any_channel_count(make_coords, cin, cout):
     coords = make_coords(150, 3)
     x = SparseTensor(torch.randn(len(coords), cin), coords, batch_size=3)
