@@ -114,7 +114,7 @@ def test_a_scene_is_for_grounders_like_its_own(grounder: tsp3d.Grounder):
     scene = grounder.encode(tsp3d.Scan(*points()))
     assert tsp3d.Grounder(BoundsNetwork(), name="bounds").ground(scene, "red").found
     for other in (tsp3d.Grounder(BoundsNetwork(), name="others"), grounder):
-        other.precision = "int8"
+        other._precision = "int8"
         with pytest.raises(tsp3d.UserError, match="the scene was encoded by bounds .*float32.*encode it with"):
             other.ground(scene, "red")
 

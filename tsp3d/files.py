@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -58,8 +59,8 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
         return False  # nothing there, or out of reach: the writing says so
     if stat.S_ISBLK(mode):
         raise OSError("it is a disk")
-    opened = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
-    return opened or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    opened = re.fullmatch(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+", os.path.abspath(path))
+    return bool(opened) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -86,7 +86,7 @@ class Grounder:
         self.device = pick_device(device)
         if isinstance(network, torch.nn.Module):
             network = network.to(self.device).eval()  # type: ignore[assignment]
-        self.network, self.precision, self.turns = network, "float32", turns
+        self.network, self._precision, self._turns = network, "float32", turns
         self._tiled = TiledNetwork(turned(network, turns), tile)
         self.name = name
         self.config_hash = _config_hash(getattr(network, "config", None))
@@ -115,12 +115,12 @@ class Grounder:
         where = pick_device(device)
         network = load_network(os.fspath(name), where, precision)
         grounder = cls(network, name=os.fspath(name), device=where, turns=turns)
-        grounder.precision = precision
+        grounder._precision = precision
         return grounder
 
     @property
     def _made_by(self) -> str:
-        return f"{self.name} {self.config_hash} on {self.device}, {self.precision}, {self.turns} turn(s)"
+        return f"{self.name} {self.config_hash} on {self.device}, {self._precision}, {self._turns} turn(s)"
 
     @property
     def min_score(self) -> float:
