@@ -130,24 +130,42 @@ struct KeyRow {
   int64_t row;
 };
 
-// Stable ascending sort by key; keys are in [0, cells). Returns the buffer, of the two, that holds the result.
-inline KeyRow* sort_keys(KeyRow* items, KeyRow* spare, int64_t count, int64_t cells) {
-  const bool sorted = std::is_sorted(items, items + count, [](const KeyRow& a, const KeyRow& b) { return a.key < b.key; });
-  if (sorted) return items;
+// Stable ascending sort by key(item), which is in [0, cells). Returns the buffer, of the two, that holds the result.
+template <class Item, class Key>
+Item* sort_items(Item* items, Item* spare, int64_t count, int64_t cells, const Key& key) {
+  const auto less = [&](const Item& a, const Item& b) { return key(a) < key(b); };
+  if (std::is_sorted(items, items + count, less)) return items;
   if (count < 256) {
-    std::stable_sort(items, items + count, [](const KeyRow& a, const KeyRow& b) { return a.key < b.key; });
+    std::stable_sort(items, items + count, less);
     return items;
   }
   constexpr int kBits = 11, kBuckets = 1 << kBits;
   for (int shift = 0; shift < 63 && (static_cast<uint64_t>(cells - 1) >> shift) != 0; shift += kBits) {
     int64_t starts[kBuckets] = {};
-    for (int64_t i = 0; i < count; ++i) ++starts[(items[i].key >> shift) & (kBuckets - 1)];
+    for (int64_t i = 0; i < count; ++i) ++starts[(key(items[i]) >> shift) & (kBuckets - 1)];
     int64_t sum = 0;
     for (int64_t& s : starts) sum += std::exchange(s, sum);
-    for (int64_t i = 0; i < count; ++i) spare[starts[(items[i].key >> shift) & (kBuckets - 1)]++] = items[i];
+    for (int64_t i = 0; i < count; ++i) spare[starts[(key(items[i]) >> shift) & (kBuckets - 1)]++] = items[i];
     std::swap(items, spare);
   }
   return items;
+}
+
+// The rows in the order of their keys, which are in [0, cells); rows of one key in their own order.
+inline void order_by_key(const int64_t* keys, int64_t count, int64_t cells, int64_t* order) {
+  int bits = 0;
+  while (bits < 62 && (int64_t(1) << bits) < count) ++bits;
+  if ((cells - 1) >> (63 - bits) == 0) {  // key and row in one number
+    uint64_t *items = workspace<uint64_t, 0>(count), *spare = workspace<uint64_t, 1>(count);
+    for (int64_t i = 0; i < count; ++i) items[i] = static_cast<uint64_t>(keys[i]) << bits | static_cast<uint64_t>(i);
+    items = sort_items(items, spare, count, cells, [bits](uint64_t item) { return item >> bits; });
+    for (int64_t i = 0; i < count; ++i) order[i] = static_cast<int64_t>(items[i] & ((uint64_t(1) << bits) - 1));
+    return;
+  }
+  KeyRow *items = workspace<KeyRow, 0>(count), *spare = workspace<KeyRow, 1>(count);
+  for (int64_t i = 0; i < count; ++i) items[i] = {keys[i], i};
+  items = sort_items(items, spare, count, cells, [](const KeyRow& item) { return static_cast<uint64_t>(item.key); });
+  for (int64_t i = 0; i < count; ++i) order[i] = items[i].row;
 }
 
 }  // namespace tsp3d

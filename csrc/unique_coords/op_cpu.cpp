@@ -5,7 +5,7 @@
 namespace tsp3d {
 namespace {
 
-constexpr int64_t kCellsPerRow = 384;  // up to so many a bit for each cell is less work than sorting
+constexpr int64_t kCellsPerRow = 192;  // up to so many a bit for each cell is less work than sorting
 
 // The places of keys among the different ones, by a bit for each cell of the packing.
 class Places {
@@ -34,19 +34,6 @@ class Places {
   int64_t size_ = 0;
 };
 
-// The places of keys among the different ones, by sorting; returns how many different ones there are.
-int64_t sorted_places(const int64_t* keys, int64_t count, int64_t cells, int64_t* places) {
-  KeyRow *items = workspace<KeyRow, 0>(count), *spare = workspace<KeyRow, 1>(count);
-  for (int64_t i = 0; i < count; ++i) items[i] = {keys[i], i};
-  items = sort_keys(items, spare, count, cells);
-  int64_t place = -1;
-  for (int64_t i = 0; i < count; ++i) {
-    place += i == 0 || items[i].key != items[i - 1].key;
-    places[items[i].row] = place;
-  }
-  return place + 1;
-}
-
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, int64_t step) {
@@ -63,6 +50,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, 
       bounds.high[a] = floored(bounds.high[a]);
     }
   bounds.check_int32();
+  (void)Packing(bounds);  // refuses what does not fit in the coordinates' own units, as every operator does
   if (n)  // cells count in steps: few enough for a bit each
     for (int a = 1; a < 4; ++a) {
       bounds.low[a] = floored.steps(bounds.low[a]);
@@ -77,8 +65,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, 
     }
   });
 
-  Tensor inverse = make<int64_t>(coords, {n}), order = make<int64_t>(coords, {n});
-  int64_t *inv = mutable_data<int64_t>(inverse), *ord = mutable_data<int64_t>(order);
+  Tensor inverse = make<int64_t>(coords, {n}), order = make<int64_t>(coords, {n}), starts = make<int64_t>(coords, {0});
+  int64_t *inv = mutable_data<int64_t>(inverse), *ord = mutable_data<int64_t>(order), *st = nullptr;
   int64_t cells = 0;
   if (packing.cells <= kCellsPerRow * n && n < INT32_MAX) {
     const Places place(keys, n, packing.cells);
@@ -86,19 +74,28 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, 
     parallel_ranges(n, n, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) inv[i] = place(keys[i]);
     });
+    starts = make<int64_t>(coords, {cells + 1});
+    st = mutable_data<int64_t>(starts);
+    std::fill(st, st + cells + 1, int64_t(0));
+    for (int64_t i = 0; i < n; ++i) ++st[inv[i]];
+    int64_t sum = 0;
+    for (int64_t cell = 0; cell <= cells; ++cell) sum += std::exchange(st[cell], sum);
+    for (int64_t i = 0; i < n; ++i) ord[st[inv[i]]++] = i;  // each start moves on to the next
+    std::copy_backward(st, st + cells, st + cells + 1);
+    st[0] = 0;
   } else {
-    cells = sorted_places(keys, n, packing.cells, inv);
+    order_by_key(keys, n, packing.cells, ord);
+    int64_t* begins = workspace<int64_t, 1>(n + 1);
+    for (int64_t i = 0; i < n; ++i) {
+      if (i == 0 || keys[ord[i]] != keys[ord[i - 1]]) begins[cells++] = i;
+      inv[ord[i]] = cells - 1;
+    }
+    begins[cells] = n;
+    starts = make<int64_t>(coords, {cells + 1});
+    st = std::copy_n(begins, cells + 1, mutable_data<int64_t>(starts)) - (cells + 1);
   }
-  Tensor unique = make<int32_t>(coords, {cells, 4}), starts = make<int64_t>(coords, {cells + 1});
+  Tensor unique = make<int32_t>(coords, {cells, 4});
   int32_t* u = mutable_data<int32_t>(unique);
-  int64_t* st = mutable_data<int64_t>(starts);
-  std::fill(st, st + cells + 1, int64_t(0));
-  for (int64_t i = 0; i < n; ++i) ++st[inv[i]];
-  int64_t sum = 0;
-  for (int64_t cell = 0; cell <= cells; ++cell) sum += std::exchange(st[cell], sum);
-  for (int64_t i = 0; i < n; ++i) ord[st[inv[i]]++] = i;  // each start moves on to the next
-  std::copy_backward(st, st + cells, st + cells + 1);
-  st[0] = 0;
   parallel_ranges(cells, cells, [&](int64_t begin, int64_t end) {
     for (int64_t cell = begin; cell < end; ++cell) {
       const int32_t* r = c + 4 * ord[st[cell]];
