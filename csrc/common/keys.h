@@ -34,16 +34,18 @@ class Floor {
 struct Bounds {
   int64_t low[4] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
   int64_t high[4] = {INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN};
+  int32_t bits[4] = {0, 0, 0, 0};  // those that are set in any row
 
   void add(const int32_t* coords, int64_t rows) {
     if (rows == 0) return;
     int32_t lo[4], hi[4];
     std::copy(coords, coords + 4, lo);
     std::copy(coords, coords + 4, hi);
-    for (int64_t i = 1; i < rows; ++i)
+    for (int64_t i = 0; i < rows; ++i)
       for (int a = 0; a < 4; ++a) {
         lo[a] = std::min(lo[a], coords[4 * i + a]);
         hi[a] = std::max(hi[a], coords[4 * i + a]);
+        bits[a] |= coords[4 * i + a];
       }
     for (int a = 0; a < 4; ++a) {
       low[a] = std::min<int64_t>(low[a], lo[a]);
@@ -51,11 +53,24 @@ struct Bounds {
     }
   }
   bool empty() const { return low[0] > high[0]; }
+  // Whether all x, y and z are multiples of a power of two.
+  bool multiples_of(int64_t step) const {
+    return (step & (step - 1)) == 0 && ((bits[1] | bits[2] | bits[3]) & (step - 1)) == 0;
+  }
   // Refuses what cannot be written as coordinates.
   void check_int32() const {
     for (int a = 0; a < 4; ++a)
       STD_TORCH_CHECK(empty() || (low[a] >= INT32_MIN && high[a] <= INT32_MAX),
                       "coordinates leave the range of int32; move the scene near the origin");
+  }
+  // The cells of `unit` along x, y, z that hold the box.
+  Bounds in_steps(const Floor& unit) const {
+    Bounds result = *this;
+    for (int a = 1; !empty() && a < 4; ++a) {
+      result.low[a] = unit.steps(low[a]);
+      result.high[a] = unit.steps(high[a]);
+    }
+    return result;
   }
   // Make room for offsets from `below` (<= 0) to `above` (>= 0) along x, y, z.
   void widen(const int64_t below[3], const int64_t above[3]) {
@@ -99,9 +114,13 @@ struct Packing {
     return true;
   }
   int64_t delta(int64_t x, int64_t y, int64_t z) const { return x * scale[1] + y * scale[2] + z; }
-  void keys(const int32_t* coords, int64_t rows, int64_t* out) const {
+  // Of rows in cells of `unit`, which the bounds count in, too.
+  void keys(const int32_t* coords, int64_t rows, int64_t* out, const Floor& unit = Floor(1)) const {
     parallel_ranges(rows, rows, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) out[i] = key(coords + 4 * i);
+      for (int64_t i = begin; i < end; ++i) {
+        const int32_t* c = coords + 4 * i;
+        out[i] = key(c[0], unit.steps(c[1]), unit.steps(c[2]), unit.steps(c[3]));
+      }
     });
   }
   // Rows of ascending keys. Divisions are spent once per column of z, not once per row.

@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "../common/keys.h"
+#include "../common/places.h"
 #include "offsets.h"
 
 namespace tsp3d {
@@ -13,6 +13,8 @@ struct Pairs {
   int32_t *in = nullptr, *out = nullptr;
   int64_t count = 0;
 };
+
+constexpr int64_t kCellsPerRow = 150;  // up to so many a bit for each cell is less work than merge-joins
 
 // Whether along z all coordinates lie a multiple of `step` apart, so that no voxel lies between neighbouring offsets.
 bool on_grid(const int32_t* coords, int64_t rows, int64_t low, int64_t step) {
@@ -55,6 +57,31 @@ void join_column(const int64_t* in_keys, int64_t n, const int64_t* out_keys, int
   if (Offsets) std::copy_n(local, Offsets, found);
 }
 
+// The same by a bit for each cell: the offsets of a column are neighbours along z.
+template <int Offsets>
+void find_column(const Places& places, const int64_t* out_keys, int64_t first, int64_t last, int64_t start,
+                 int64_t offsets, Pairs* found) {
+  if (Offsets) offsets = Offsets;
+  Pairs local[Offsets ? Offsets : 1];
+  Pairs* pairs = Offsets ? local : found;
+  if (Offsets) std::copy_n(found, Offsets, local);
+  for (int64_t o = first; o < last; ++o) {
+    const int64_t key = out_keys[o] + start;
+    const uint64_t there = places.from(key);
+    int32_t i = static_cast<int32_t>(places(key));
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < offsets; ++k) {
+      const bool hit = there >> k & 1;
+      Pairs& at = pairs[k];
+      at.in[at.count] = i;
+      at.out[at.count] = static_cast<int32_t>(o);
+      at.count += hit;
+      i += hit;
+    }
+  }
+  if (Offsets) std::copy_n(local, Offsets, found);
+}
+
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> kernel_map(const Tensor& in_coords_, const Tensor& out_coords_,
@@ -76,17 +103,24 @@ std::tuple<Tensor, Tensor, Tensor> kernel_map(const Tensor& in_coords_, const Te
     Bounds bounds;
     bounds.add(ci, n);
     if (!mirrored) bounds.add(co, m);
-    const bool grid = on_grid(ci, n, bounds.low[3], step) && (mirrored || on_grid(co, m, bounds.low[3], step));
     bounds.widen(kernel.first, kernel.last);
-    const Packing packing(bounds);
+    const Packing voxels(bounds);  // refuses what does not fit
+    const Packing steps(bounds.in_steps(Floor(step)));
+    const bool by_bits = depth <= 64 && steps.cells <= kCellsPerRow * (n + m) && bounds.multiples_of(step);
+    const Packing& packing = by_bits ? steps : voxels;
+    const int64_t scale = by_bits ? step : 1;  // of the keys
+    const Floor unit(scale);
+    const bool grid = by_bits || (on_grid(ci, n, bounds.low[3], step) &&
+                                  (mirrored || on_grid(co, m, bounds.low[3], step)));
     int64_t* in_keys = workspace<int64_t, 0>(n + 1);
-    packing.keys(ci, n, in_keys);
+    packing.keys(ci, n, in_keys, unit);
     in_keys[n] = std::numeric_limits<int64_t>::max();
     int64_t* out_keys = in_keys;
     if (!mirrored) {
       out_keys = workspace<int64_t, 1>(m);
-      packing.keys(co, m, out_keys);
+      packing.keys(co, m, out_keys, unit);
     }
+    const Places places(in_keys, by_bits ? n : 0, by_bits ? packing.cells : 0);
     const int64_t searched = mirrored ? middle + 1 : columns;
     // One pair more than can be found, where a miss is written.
     const int64_t room = m + parts;
@@ -101,12 +135,18 @@ std::tuple<Tensor, Tensor, Tensor> kernel_map(const Tensor& in_coords_, const Te
       const int64_t column = item / parts, part = item % parts;
       const int64_t x = kernel.first[0] + step * (column / kernel.size[1]);
       const int64_t y = kernel.first[1] + step * (column % kernel.size[1]);
-      const int64_t base = packing.delta(x, y, kernel.first[2]);
+      const int64_t base = packing.delta(x / scale, y / scale, kernel.first[2] / scale);
       const int64_t offsets = mirrored && column == middle ? depth / 2 : depth;
       std::vector<Pairs> found(offsets);
       for (int64_t z = 0; z < offsets; ++z) found[z] = pairs[(column * depth + z) * parts + part];
-      const auto join = offsets == 3 ? join_column<3> : offsets == 2 ? join_column<2> : join_column<0>;
-      join(in_keys, n, out_keys, first_row(part), first_row(part + 1), base, step, grid, offsets, found.data());
+      const int64_t first = first_row(part), last = first_row(part + 1);
+      if (by_bits) {
+        const auto find = offsets == 3 ? find_column<3> : offsets == 2 ? find_column<2> : find_column<0>;
+        find(places, out_keys, first, last, base, offsets, found.data());
+      } else {
+        const auto join = offsets == 3 ? join_column<3> : offsets == 2 ? join_column<2> : join_column<0>;
+        join(in_keys, n, out_keys, first, last, base, step, grid, offsets, found.data());
+      }
       for (int64_t z = 0; z < offsets; ++z) pairs[(column * depth + z) * parts + part] = found[z];
     });
     if (mirrored) {

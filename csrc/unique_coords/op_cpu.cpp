@@ -1,38 +1,11 @@
 #include "op.h"
 
-#include "../common/keys.h"
+#include "../common/places.h"
 
 namespace tsp3d {
 namespace {
 
 constexpr int64_t kCellsPerRow = 192;  // up to so many a bit for each cell is less work than sorting
-
-// The places of keys among the different ones, by a bit for each cell of the packing.
-class Places {
- public:
-  Places(const int64_t* keys, int64_t count, int64_t cells) {
-    const int64_t words = cells / 64 + 1;
-    bits_ = workspace<uint64_t, 1>(words);
-    before_ = workspace<int32_t, 2>(words);
-    std::fill(bits_, bits_ + words, uint64_t(0));
-    for (int64_t i = 0; i < count; ++i) bits_[keys[i] >> 6] |= uint64_t(1) << (keys[i] & 63);
-    int32_t sum = 0;
-    for (int64_t w = 0; w < words; ++w) {
-      before_[w] = sum;
-      if (bits_[w]) sum += __builtin_popcountll(bits_[w]);
-    }
-    size_ = sum;
-  }
-  int64_t size() const { return size_; }
-  int64_t operator()(int64_t key) const {
-    return before_[key >> 6] + __builtin_popcountll(bits_[key >> 6] & ((uint64_t(1) << (key & 63)) - 1));
-  }
-
- private:
-  uint64_t* bits_;
-  int32_t* before_;  // cells that are taken before each word
-  int64_t size_ = 0;
-};
 
 }  // namespace
 
@@ -51,19 +24,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> unique_coords(const Tensor& coords_, 
     }
   bounds.check_int32();
   (void)Packing(bounds);  // refuses what does not fit in the coordinates' own units, as every operator does
-  if (n)  // cells count in steps: few enough for a bit each
-    for (int a = 1; a < 4; ++a) {
-      bounds.low[a] = floored.steps(bounds.low[a]);
-      bounds.high[a] = floored.steps(bounds.high[a]);
-    }
-  const Packing packing(bounds);
+  const Packing packing(bounds.in_steps(floored));
   int64_t* keys = workspace<int64_t, 0>(n);
-  parallel_ranges(n, n, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int32_t* r = c + 4 * i;
-      keys[i] = packing.key(r[0], floored.steps(r[1]), floored.steps(r[2]), floored.steps(r[3]));
-    }
-  });
+  packing.keys(c, n, keys, floored);
 
   Tensor inverse = make<int64_t>(coords, {n}), order = make<int64_t>(coords, {n}), starts = make<int64_t>(coords, {0});
   int64_t *inv = mutable_data<int64_t>(inverse), *ord = mutable_data<int64_t>(order), *st = nullptr;
