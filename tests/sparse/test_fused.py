@@ -98,6 +98,23 @@ def test_hooks_are_called(make_coords):
         handle.remove()
         fused.conv_norm(conv, norm, x)
     assert seen == [1]
+    conv.register_forward_pre_hook(lambda *_: seen.append(2))
+    norm.bn.register_forward_hook(lambda *_: seen.append(3))
+    with torch.no_grad():
+        fused.conv_norm(conv, norm, x)
+    assert seen == [1, 2, 3]
+
+
+def test_layers_with_a_forward_of_their_own_do_what_it_says(make_coords):
+    class Shifted(nn.Conv3d):
+        def forward(self, x, *like):
+            out = super().forward(x, *like)
+            return out.replace(out.feats + 100)
+
+    norm, (x,) = settled(7), inputs(make_coords, False)
+    for conv in (Shifted(5, 7), Shifted(5, 7, 1)):
+        with torch.no_grad():
+            torch.testing.assert_close(fused.conv_norm(conv, norm, x).feats, plainly(conv, norm, x))
 
 
 def test_wrong_channels_are_refused(make_coords):

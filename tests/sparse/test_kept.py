@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tsp3d.sparse import SparseTensor, fused, nn, reference
-from tsp3d.sparse.kept import _KEPT, kept
+from tsp3d.sparse.kept import _KEPT, forget_packed_weights, kept
 
 
 class Net(torch.nn.Module):
@@ -66,6 +66,21 @@ def learn(net: Net, x: SparseTensor) -> None:
     net.eval()
 
 
+def learn_fused(net: Net, x: SparseTensor) -> None:
+    """By an optimizer that does not count what it writes."""
+    optimiser = torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
+    with torch.enable_grad():
+        net(x).feats.square().sum().backward()
+    versions = [parameter._version for parameter in net.parameters()]
+    optimiser.step()
+    assert versions == [parameter._version for parameter in net.parameters()]
+
+
+def unseen(net: Net, x: SparseTensor) -> None:
+    net.conv.kernel.data.mul_(2)
+    forget_packed_weights()
+
+
 def half_and_back(net: Net, x: SparseTensor) -> None:
     net.half()
     net.float()
@@ -85,6 +100,8 @@ CHANGES = {
     "other data": lambda net, x: setattr(net.conv.kernel, "data", torch.randn(8, 5, 7)),
     "to half precision and back": half_and_back,
     "a step of training": learn,
+    "a step of a fused optimizer": learn_fused,
+    "unseen, and told": unseen,
 }
 
 
@@ -101,6 +118,19 @@ def test_changed_weights_are_seen(run, change, x):
         CHANGES[change](net, x)
         check(run, net, x)
         assert not torch.equal(plainly(run, net, x), before)
+
+
+def test_averages_and_eps_of_a_norm_are_seen(x):
+    """Training writes the averages without counting it."""
+    net = make()
+    with torch.no_grad():
+        check(normed, net, x)
+        net.norm.train()
+        net(x)
+        net.norm.eval()
+        check(normed, net, x)
+        net.norm.bn.eps = 1.0
+        check(normed, net, x)
 
 
 @pytest.mark.parametrize("run", [alone, normed])

@@ -94,6 +94,22 @@ def test_dropout_falls_between_layer_and_residual(layer: nn.Linear) -> None:
         torch.testing.assert_close(linear(x, layer, dropout=drop, residual=like), like + layer(x), rtol=1e-5, atol=1e-5)
 
 
+def test_hooks_and_classes_of_ones_own_are_heeded() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    x, layer, row = torch.randn(9, 4), Doubled(4, 6), torch.arange(9)
+    hooked = nn.Linear(4, 6)
+    hooked.register_forward_hook(lambda module, inputs, output: output + 1)
+    mlp = nn.Sequential(hooked, nn.ReLU(), Doubled(6, 5), nn.ReLU())
+    for mode in (torch.no_grad, torch.enable_grad):
+        with mode():
+            torch.testing.assert_close(linear(x, layer), layer(x))
+            torch.testing.assert_close(linear(x, hooked), hooked(x))
+            torch.testing.assert_close(mean_mlp(mlp, x, row, 9), mlp(x))
+
+
 def test_mean_of_an_mlp_is_the_same_learnt_and_not() -> None:
     torch.manual_seed(0)
     mlp = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, 24), nn.ReLU())

@@ -177,7 +177,8 @@ class PositionEmbedding(nn.Module):
         if not self.training and native(xyz):
             weights = (first.weight, first.bias, last.weight, last.bias)
             averages = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-            hidden, out = layers_of(self, xyz, [t for t in weights + averages if t is not None], self._folded)
+            tracked = (*weights, *averages, norm.num_batches_tracked)
+            hidden, out = layers_of(self, xyz, [t for t in tracked if t is not None], self._folded, norm.eps)
             return linear(linear(xyz, hidden, activation="relu"), out)
         hidden = F.linear(xyz, first.weight.squeeze(2), first.bias)
         if not self.training or len(xyz) > 1:

@@ -16,6 +16,7 @@ from tsp3d.sparse.functional import (
     union,
     voxelize,
 )
+from tsp3d.sparse.kept import forget_packed_weights
 from tsp3d.sparse.kernel_map import KernelMap
 from tsp3d.sparse.memory import keep_freed_memory
 from tsp3d.sparse.tensor import SparseTensor
@@ -28,6 +29,7 @@ __all__ = [
     "backend_status",
     "box_iou_3d",
     "difference_mask",
+    "forget_packed_weights",
     "interpolate",
     "interpolate_over",
     "keep_freed_memory",

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsp3d.sparse import backends, ops, reference_int8
-from tsp3d.sparse.kept import countable, inferring, kept
+from tsp3d.sparse.kept import countable, inferring, kept, unaltered
 from tsp3d.sparse.linear import Packed
-from tsp3d.sparse.nn import BatchNorm, Convolution, convolve
+from tsp3d.sparse.nn import BatchNorm, Convolution, ConvTranspose3d, convolve
 from tsp3d.sparse.reference import pack
 from tsp3d.sparse.reference_int8 import step_and_zero
 from tsp3d.sparse.tensor import SparseTensor
@@ -38,16 +38,18 @@ def conv_norm(
         return out.replace(feats.relu() if relu else feats)
     conv.check(x)
     target, m = conv.places(x, *like)
+    tracked, eps = norm.bn.num_batches_tracked, norm.bn.eps
+    parts = parts if tracked is None else [*parts, tracked]
     if m is not None and not x.feats.is_cuda:
-        kind = (conv.inference_dtype, conv.inference_range)
+        kind = (conv.inference_dtype, conv.inference_range, eps)
         operator, weight = kept(conv, parts, lambda: _packed(conv, norm), kind)
         return SparseTensor.over(
             operator(x.feats, *weight, residual, m.in_rows, m.out_rows, m.splits, target.rows, relu), target
         )
     if m is None and residual is None and x.feats.is_cpu:
-        layer = kept(conv, parts, lambda: _rows(conv, norm), "rows")
+        layer = kept(conv, parts, lambda: _rows(conv, norm), ("rows", eps))
         return x.replace(layer(x.feats, activation="relu" if relu else "none"))
-    weight, bias = kept(conv, parts, lambda: _folded(conv, norm))
+    weight, bias = kept(conv, parts, lambda: _folded(conv, norm), eps)
     if m is not None:  # on CUDA the tuned kernels, which leave the rest to a pass of its own
         feats = convolve(x.feats, weight if weight.ndim == 3 else weight[None], m, target.rows).add_(bias)
     else:
@@ -110,8 +112,9 @@ def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor, parts: li
     return inferring(x.feats) and not (
         norm.training
         or backends.peer is not None
-        or conv._forward_hooks
-        or norm._forward_hooks
+        or not unaltered(conv, Convolution, ConvTranspose3d)
+        or not unaltered(norm, BatchNorm)
+        or not unaltered(norm.bn, nn.BatchNorm1d, nn.SyncBatchNorm)
         or not countable(parts)
         or any(part.dtype != x.dtype for part in parts)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 T = TypeVar("T")
 
@@ -28,6 +30,13 @@ def native(x: Tensor) -> bool:
     return x.is_cpu and inferring(x)
 
 
+def unaltered(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether a module does what one of these classes does: without hooks, and without a forward of its own."""
+    return any(type(module).forward is kind.forward for kind in kinds) and not (
+        module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+    )
+
+
 def countable(weights: Sequence[Tensor]) -> bool:
     """Whether the weights count their changes; those made in inference mode do not."""
     return not any(weight.is_inference() for weight in weights)
@@ -42,14 +51,32 @@ class _Kept:
 
 
 _KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
+_STEPS = itertools.count(1)
+_stepped = 0
+
+
+def _after_step(*_: object) -> None:
+    """torch's fused optimizers do not count what they write."""
+    global _stepped
+    _stepped = next(_STEPS)
+
+
+register_optimizer_step_post_hook(_after_step)
+
+
+def forget_packed_weights() -> None:
+    """Forget all that is kept. For weights that were written where it is not seen: through ``weight.data``, by a
+    collective of ``torch.distributed``, or by another process that shares their memory."""
+    _KEPT.clear()
 
 
 def kept(module: nn.Module, weights: Sequence[Tensor], make: Callable[[], T], kind: object = None) -> T:
     """What ``make`` gives, made once for a module, and again where its weights changed or another kind is asked for.
 
-    weights: all that it is made of, :func:`countable`. What is written through ``weight.data`` is not seen.
+    weights: all that it is made of, :func:`countable`, and of a batch norm ``num_batches_tracked``, too: its averages
+    are written uncounted. What is not seen: :func:`forget_packed_weights`.
     """
-    state = (kind, *[(weight.data_ptr(), weight._version) for weight in weights])
+    state = (kind, _stepped, *[(weight.data_ptr(), weight._version) for weight in weights])
     found = _KEPT.get(module)
     if found is None or found.state != state:
         with torch.inference_mode(False), torch.no_grad():

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from tsp3d.sparse import ops
 from tsp3d.sparse.functional import segment_mean
-from tsp3d.sparse.kept import countable, kept, native
+from tsp3d.sparse.kept import countable, kept, native, unaltered
 from tsp3d.sparse.reference import PANEL
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {"none": None, "relu": F.relu, "gelu": F.gelu}
@@ -130,7 +130,7 @@ def linear(
 
     x (N, Cin); factor and residual (N, Cout); activation: a key of ``ACTIVATIONS``.
     """
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear) and unaltered(layer, nn.Linear):
         weight, bias = layer.weight, layer.bias
         layer = layers_of(layer, x, [weight, bias], lambda: [(weight, bias)])[0]
     if isinstance(layer, Packed) and not _drops(dropout):
@@ -151,7 +151,10 @@ def mean_mlp(mlp: nn.Sequential, x: Tensor, row: Tensor, size: int) -> Tensor:
     inference on the CPU what the layers make of a row is added up at once, which for many rows is most of the time.
     """
     first, _, second, _ = mlp
-    assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+    if not (isinstance(first, nn.Linear) and isinstance(second, nn.Linear)) or not all(
+        unaltered(part, nn.Linear, nn.ReLU, nn.Sequential) for part in (mlp, *mlp)
+    ):
+        return segment_mean(mlp(x), row, size)
     pairs = [(first.weight, first.bias), (second.weight, second.bias)]
     layers = layers_of(mlp, x, [part for pair in pairs for part in pair], lambda: pairs)
     if not packed(layers):
