@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import shutil
@@ -113,10 +114,24 @@ def test_many_sentences_share_one_encoding(grounder: tsp3d.Grounder):
 def test_a_scene_is_for_grounders_like_its_own(grounder: tsp3d.Grounder):
     scene = grounder.encode(tsp3d.Scan(*points()))
     assert tsp3d.Grounder(BoundsNetwork(), name="bounds").ground(scene, "red").found
-    for other in (tsp3d.Grounder(BoundsNetwork(), name="others"), grounder):
-        other._precision = "int8"
-        with pytest.raises(tsp3d.UserError, match="the scene was encoded by bounds .*float32.*encode it with"):
-            other.ground(scene, "red")
+    with pytest.raises(tsp3d.UserError, match="the scene was encoded by bounds .*encode it with"):
+        tsp3d.Grounder(BoundsNetwork(), name="others").ground(scene, "red")
+
+
+def test_a_scene_is_for_the_weights_and_the_precision_that_it_was_made_with():
+    class Trained(torch.nn.Linear, BoundsNetwork):  # type: ignore[misc]
+        encode, ground, encoded = BoundsNetwork.encode, BoundsNetwork.ground, 0
+
+    torch.manual_seed(0)
+    first, second = Trained(2, 2), Trained(2, 2)
+    scene = tsp3d.Grounder(first).encode(tsp3d.Scan(*points()))
+    assert tsp3d.Grounder(copy.deepcopy(first)).ground(scene, "red").found
+    first.inference_dtype = torch.int8  # type: ignore[assignment]
+    for other in (second, first):
+        with pytest.raises(tsp3d.UserError, match="the scene was encoded by custom .float32, weights"):
+            tsp3d.Grounder(other).ground(scene, "red")
+    with pytest.raises(tsp3d.UserError, match=r"call its float\(\)"):
+        tsp3d.Grounder(Trained(2, 2).double())
 
 
 def test_a_network_in_training_mode_is_told(monkeypatch: pytest.MonkeyPatch):

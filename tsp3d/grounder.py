@@ -85,10 +85,13 @@ class Grounder:
             raise UserError(f"tile must be {2 * OVERLAP_M:g} m or more (neighbours share {OVERLAP_M:g}), got {tile}")
         self.device = pick_device(device)
         if isinstance(network, torch.nn.Module):
+            if any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in network.parameters()):
+                raise UserError("the network's weights must be float32: call its float() first")
             network = network.to(self.device).eval()  # type: ignore[assignment]
-        self.network, self._precision, self._turns = network, "float32", turns
+        self.network = network
         self._tiled = TiledNetwork(turned(network, turns), tile)
         self.name = name
+        self._made_by = f"{name} ({_weights_of(network)}) on {self.device}, {turns} turn(s)"
         self.config_hash = _config_hash(getattr(network, "config", None))
 
     @classmethod
@@ -114,13 +117,7 @@ class Grounder:
             raise UserError(f"a model is a name, a folder or a hub id, got {type(name).__name__}")
         where = pick_device(device)
         network = load_network(os.fspath(name), where, precision)
-        grounder = cls(network, name=os.fspath(name), device=where, turns=turns)
-        grounder._precision = precision
-        return grounder
-
-    @property
-    def _made_by(self) -> str:
-        return f"{self.name} {self.config_hash} on {self.device}, {self._precision}, {self._turns} turn(s)"
+        return cls(network, name=os.fspath(name), device=where, turns=turns)
 
     @property
     def min_score(self) -> float:
@@ -325,6 +322,16 @@ class Grounder:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def _weights_of(network: object) -> str:
+    """Of a torch module the precision of its convolutions and a hash of its weights' sums; else the class's name."""
+    if not isinstance(network, torch.nn.Module):
+        return type(network).__name__
+    dtypes = {getattr(part, "inference_dtype", None) for part in network.modules()} - {None}
+    sums = [float(weight.detach().sum()) for weight in network.parameters()]
+    precision = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes) or "float32"
+    return f"{precision}, weights {hashlib.sha256(repr(sums).encode()).hexdigest()[:8]}"
 
 
 def _as_scan(scan: object, up: str | None = None, unit: str = "m", align: bool = True) -> Scan:

@@ -76,15 +76,19 @@ TSP3D_ANYWHERE double footprint_overlap(const Box& a, const Box& b) {
   return fmax(area / 2, 0.0);
 }
 
-// 0 where the boxes share no volume.
+// 0 where the boxes share no volume, or one has none.
 TSP3D_ANYWHERE double iou(const Box& a, const Box& b) {
+  for (int axis = 3; axis < 6; ++axis)
+    if (!(a.v[axis] > 0 && b.v[axis] > 0)) return 0;
   double shared = overlap_along(a, b, 2);
   if (shared <= 0) return 0;
   if (a.v[6] == 0 && b.v[6] == 0)
     shared *= overlap_along(a, b, 0) * overlap_along(a, b, 1);
   else
     shared *= footprint_overlap(a, b);
-  return shared > 0 ? shared / (a.volume() + b.volume() - shared) : 0;
+  if (!(shared > 0)) return 0;
+  shared = fmin(shared, fmin(a.volume(), b.volume()));  // turned boxes round
+  return shared / (a.volume() + b.volume() - shared);
 }
 
 }  // namespace tsp3d

@@ -1,6 +1,7 @@
 #include "op.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -25,15 +26,17 @@ std::vector<Box> read(const Tensor& boxes_, const char* name) {
   return result;
 }
 
-// Of boxes that are not turned: rows of lower corner, upper corner and volume, a plane of numbers for each.
+// Of boxes that are not turned: rows of lower corner, upper corner and volume, a plane of numbers for each. Places count
+// from an origin near the boxes, so that far from 0 none of their digits are lost.
 template <class T>
-std::vector<T> planes(const std::vector<Box>& boxes) {
+std::vector<T> planes(const std::vector<Box>& boxes, const double* origin) {
   const size_t n = boxes.size();
   std::vector<T> result(7 * n);
   for (size_t i = 0; i < n; ++i) {
     for (int a = 0; a < 3; ++a) {
-      result[a * n + i] = static_cast<T>(boxes[i].v[a] - boxes[i].v[3 + a] / 2);
-      result[(3 + a) * n + i] = static_cast<T>(boxes[i].v[a] + boxes[i].v[3 + a] / 2);
+      const double middle = boxes[i].v[a] - origin[a];
+      result[a * n + i] = static_cast<T>(middle - boxes[i].v[3 + a] / 2);
+      result[(3 + a) * n + i] = static_cast<T>(middle + boxes[i].v[3 + a] / 2);
     }
     result[6 * n + i] = static_cast<T>(boxes[i].volume());
   }
@@ -68,7 +71,10 @@ Tensor box_iou_3d(const Tensor& a_, const Tensor& b_) {
     Tensor out = make<T>(a_, {m, n});
     T* result = mutable_data<T>(out);
     if (a_.size(1) == 6 && b_.size(1) == 6) {
-      const std::vector<T> planes_a = planes<T>(a), planes_b = planes<T>(b);
+      double origin[3] = {0, 0, 0};
+      for (int axis = 0; m && axis < 3; ++axis)
+        if (std::isfinite(a[0].v[axis])) origin[axis] = a[0].v[axis];
+      const std::vector<T> planes_a = planes<T>(a, origin), planes_b = planes<T>(b, origin);
       parallel_ranges(m, 2 * m * n, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) straight_ious(planes_a.data(), m, i, planes_b.data(), n, result + i * n);
       });

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsp3d import sparse
+from tsp3d.sparse import ops, reference_boxes
 
 pytestmark = pytest.mark.usefixtures("on_device")
 
@@ -75,3 +76,13 @@ def test_a_box_that_is_no_number_overlaps_nothing(columns, bad):
     boxes[0, :6] = bad
     assert sparse.box_iou_3d(boxes, boxes).tolist() == [[0, 0], [0, 1]]
     assert sparse.nms_3d(boxes, torch.tensor([0.9, 0.5]), 0.25).tolist() == [0, 1]
+
+
+def test_turned_boxes_of_no_volume_and_boxes_far_out():
+    flat = torch.tensor([[0.25, -0.25, -1, 1, 0, 0.5, -math.pi]])
+    other = torch.tensor([[0.25, 0.5, -1, 1.5, 0, 0.5, -math.pi / 2]])
+    inside_out = torch.tensor([[0.0, 0, 0, -1, -1, 1, 0.3]])
+    for a, b in ((flat, other), (inside_out, inside_out)):
+        assert ops.box_iou_3d(a, b).item() == reference_boxes.box_iou_3d(a, b).item() == 0
+    far = torch.tensor([[5000.0, 5000, 0, 0.1, 0.1, 0.1]])
+    assert ops.box_iou_3d(far, far).item() == pytest.approx(1, abs=1e-6)

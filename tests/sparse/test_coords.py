@@ -362,3 +362,25 @@ def test_tensors_are_pickled_without_their_maps(make_coords):
     other, again = pickle.loads(pickle.dumps((coarse, coarse.replace(coarse.feats))))
     assert other.coordinate_set is again.coordinate_set and other.batch_size == coarse.batch_size
     torch.testing.assert_close(up(other, fine).feats, expected)
+
+
+def test_integers_are_summed_whole_and_half_precision_finds_its_voxels():
+    coords = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.int32)
+    large = torch.tensor([[16777217], [3]])
+    x = SparseTensor.from_unsorted(large, coords, reduce="sum")
+    assert torch.equal(x.feats, large)
+    assert sparse.union(x, SparseTensor(large, coords)).feats.tolist() == [[2 * 16777217], [6]]
+    points = (torch.rand(1000, 3) * 8).half()
+    assert torch.equal(
+        sparse.voxelize(points, points, 0.02)[0].coords, sparse.voxelize(points.float(), points, 0.02)[0].coords
+    )
+    with pytest.raises(ValueError, match="batch must be integers"):
+        sparse.voxelize(points, points, 0.02, batch=torch.zeros(1000))
+
+
+def test_what_is_not_a_number_stays_in_its_row():
+    feats = torch.tensor([[float("nan")], [1.0]])
+    rows, weights = torch.tensor([[-1, 1], [0, 1]]), torch.ones(2, 2)
+    for interpolate, splat in ((ops.interpolate, ops.splat), (reference.interpolate, reference.splat)):
+        assert torch.isnan(interpolate(feats, rows, weights)).tolist() == [[False], [True]]
+        assert torch.isnan(splat(feats, torch.tensor([[-1], [1]]), torch.ones(2, 1), 2)).tolist() == [[False], [False]]

@@ -101,7 +101,7 @@ def test_hooks_and_classes_of_ones_own_are_heeded() -> None:
 
     x, layer, row = torch.randn(9, 4), Doubled(4, 6), torch.arange(9)
     hooked = nn.Linear(4, 6)
-    hooked.register_forward_hook(lambda module, inputs, output: output + 1)
+    hooked.register_forward_hook(lambda module, inputs, output: output + 1)  # type: ignore[operator]
     mlp = nn.Sequential(hooked, nn.ReLU(), Doubled(6, 5), nn.ReLU())
     for mode in (torch.no_grad, torch.enable_grad):
         with mode():

@@ -161,3 +161,42 @@ def test_features_that_are_no_fractions_are_refused(x, size):
 def test_kernel_sizes_that_are_none_are_refused(size):
     with pytest.raises(ValueError, match="kernel_size must be positive, one number or three"):
         nn.Conv3d(4, 2, size)
+
+
+def test_forward_mode_is_refused(make_coords):
+    """Its derivative would be zero without a word."""
+    x = SparseTensor(torch.randn(len(coords := make_coords(50, 3)), 4), coords, batch_size=3)
+    for layer in (nn.Conv3d(4, 2), nn.MaxPool3d(2, 2), nn.GlobalAvgPool3d()):
+        with pytest.raises(RuntimeError, match="no forward-mode derivatives"):
+            torch.func.jvp(lambda feats, layer=layer: layer(x.replace(feats)), (x.feats,), (x.feats,))
+
+
+def test_what_one_voxel_made_in_inference_mode_can_be_learnt_from():
+    with torch.inference_mode():
+        x = SparseTensor(torch.randn(1, 4), torch.zeros(1, 4, dtype=torch.int32))
+        assert x.offsets.tolist() == [0, 1]
+    for layer in (nn.GlobalAvgPool3d(), nn.GlobalMaxPool3d()):
+        feats = torch.randn(1, 4, requires_grad=True)
+        layer(x.replace(feats)).sum().backward()
+        assert feats.grad is not None
+
+
+def test_double_precision_stays_under_autocast(make_coords):
+    coords = make_coords(50, 3)
+    x = SparseTensor(torch.randn(len(coords), 4, dtype=torch.float64), coords, batch_size=3)
+    with torch.autocast(coords.device.type, torch.bfloat16):
+        assert nn.Conv3d(4, 2).double()(x).dtype == torch.float64
+
+
+def test_sums_of_tensors_that_differ():
+    coords = torch.zeros(1, 4, dtype=torch.int32)
+    one, three = (SparseTensor(torch.ones(1, 2), coords, batch_size=size) for size in (1, 3))
+    assert (one + three).batch_size == (three + one).batch_size == 3
+    with pytest.raises(ValueError, match="2 and 5 channels"):
+        one + SparseTensor(torch.ones(1, 5), coords)
+
+
+def test_kernel_sizes_are_whole_numbers():
+    for wrong in ((1.5, 2, 3), 3.0, (3, 3)):
+        with pytest.raises(ValueError, match="kernel_size must be positive"):
+            nn.Conv3d(4, 4, kernel_size=wrong)  # type: ignore[arg-type]

@@ -384,7 +384,8 @@ class GroundingNet(nn.Module):
             raise FileNotFoundError(
                 f"{folder} has a config.json but no model.safetensors: the model folder is incomplete"
             )
-        net = cls(config, text_folder=folder / "text")
+        with torch.random.fork_rng(devices=[]):  # the first weights are random, and the caller's numbers are his own
+            net = cls(config, text_folder=folder / "text")
         try:
             state = load_file(weights)
         except SafetensorError as error:

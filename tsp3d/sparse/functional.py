@@ -32,7 +32,7 @@ def voxelize(
         raise ValueError(f"points must be (P, 3), got {tuple(points.shape)}")
     if voxel_size <= 0:
         raise ValueError(f"voxel_size must be positive, got {voxel_size}")
-    cells = torch.floor(points.detach() / voxel_size)
+    cells = torch.floor(summable(points.detach()) / voxel_size)
     if len(cells) and not bool(cells.abs().amax() < MAX_COORDINATE):
         if not bool(torch.isfinite(points).all()):
             raise ValueError("points hold NaN or infinity; remove those rows")
@@ -42,6 +42,8 @@ def voxelize(
         )
     if batch is not None and batch.shape != points.shape[:1]:
         raise ValueError(f"batch must be ({len(points)},), got {tuple(batch.shape)}")
+    if batch is not None and batch.is_floating_point():
+        raise ValueError(f"batch must be integers, got {batch.dtype}")
     if batch is None:
         batch, batch_size = torch.zeros_like(cells[:, 0], dtype=torch.int32), batch_size or 1
     coords = torch.cat([batch.int()[:, None], cells.int()], 1)
@@ -68,7 +70,7 @@ def union(a: SparseTensor, b: SparseTensor) -> SparseTensor:
         return a.replace(a.feats + b.feats)
     coords, rows_a, rows_b = ops.merge_coords(a.coords, b.coords)
     dtype = torch.promote_types(a.dtype, b.dtype)
-    wide = dtype if dtype == torch.float64 else torch.float32
+    wide = torch.float32 if dtype.is_floating_point and dtype != torch.float64 else torch.float64
     feats = ops.merge_feats(a.feats.to(wide), b.feats.to(wide), rows_a, rows_b).to(dtype)
     return SparseTensor.over(feats, CoordinateSet(coords, a.stride, max(a.batch_size, b.batch_size)))
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ def inferring(x: Tensor) -> bool:
     """Whether nothing is learnt from x, traced or cast: what is fixed may be worked out once, steps put together."""
     return not (
         torch.is_grad_enabled()
+        or forward_ad._current_level >= 0
         or torch.compiler.is_compiling()
         or torch.is_autocast_enabled(x.device.type)
         or x.dtype not in (torch.float32, torch.float64)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -15,10 +17,10 @@ from tsp3d.sparse import ops
 
 def triple(size: int | tuple[int, int, int]) -> tuple[int, int, int]:
     """(x, y, z) of a size that may be given as one number. Raises ValueError unless these are three positive ones."""
-    sizes = [size] * 3 if isinstance(size, int) else [int(length) for length in size]
-    if len(sizes) != 3 or min(sizes) < 1:
+    sizes = list(size) if isinstance(size, Iterable) else [size] * 3
+    if len(sizes) != 3 or not all(isinstance(length, Integral) and length >= 1 for length in sizes):
         raise ValueError(f"kernel_size must be positive, one number or three, got {size}")
-    return sizes[0], sizes[1], sizes[2]
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
 def check_step(name: str, step: int) -> int:

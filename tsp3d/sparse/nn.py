@@ -15,7 +15,7 @@ from tsp3d.sparse.coords import CoordinateSet
 from tsp3d.sparse.kept import countable, kept, native
 from tsp3d.sparse.kernel_map import KernelMap, Region, check_step, triple
 from tsp3d.sparse.linear import Packed
-from tsp3d.sparse.tensor import SparseTensor, summable
+from tsp3d.sparse.tensor import SparseTensor, refuse_forward_mode, summable
 
 Size = int | tuple[int, int, int]
 Sequential = nn.Sequential
@@ -111,7 +111,8 @@ def convolve(
     """(num_out, Cout) of feats (N, Cin) and weight (K, Cin, Cout) over a kernel map; half precision sums in float32.
 
     With the region of the map another library may do it (:func:`tsp3d.sparse.backends.use`)."""
-    if torch.is_autocast_enabled(feats.device.type):
+    refuse_forward_mode(feats)
+    if torch.is_autocast_enabled(feats.device.type) and feats.dtype != torch.float64:  # which autocast leaves alone
         feats = feats.to(torch.get_autocast_dtype(feats.device.type))
     weight = weight.to(feats.dtype)
     if feats.dtype in (torch.float16, torch.bfloat16) and not (feats.is_cuda and ops.HALF_ON_CUDA):
@@ -211,7 +212,7 @@ class AvgPool3d(_Pool):
 def _scene_map(x: SparseTensor) -> KernelMap:
     """Every row onto its scene."""
     rows = torch.arange(len(x), dtype=torch.int32, device=x.device)
-    return KernelMap(rows, x.batch.contiguous(), x.offsets[[0, -1]])
+    return KernelMap(rows, x.batch.clone(), x.offsets[[0, -1]])
 
 
 class GlobalAvgPool3d(nn.Module):

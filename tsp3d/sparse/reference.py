@@ -368,8 +368,8 @@ def interpolate(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     if not len(feats):
         return out
     for j in range(rows.shape[1]):
-        scale = torch.where(rows[:, j] >= 0, weights[:, j], 0.0)
-        out += feats.index_select(0, rows[:, j].clamp(min=0)) * scale[:, None]
+        terms = feats.index_select(0, rows[:, j].clamp(min=0)) * weights[:, j, None]
+        out += torch.where(rows[:, j, None] >= 0, terms, 0.0)
     return out
 
 
@@ -379,6 +379,6 @@ def splat(grad: Tensor, rows: Tensor, weights: Tensor, num_in: int) -> Tensor:
     if not num_in:
         return out
     for j in range(rows.shape[1]):
-        scale = torch.where(rows[:, j] >= 0, weights[:, j], 0.0)
-        out.index_add_(0, rows[:, j].clamp(min=0), grad * scale[:, None])
+        terms = torch.where(rows[:, j, None] >= 0, grad * weights[:, j, None], 0.0)
+        out.index_add_(0, rows[:, j].clamp(min=0), terms)
     return out

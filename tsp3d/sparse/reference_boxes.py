@@ -78,8 +78,10 @@ def box_iou_3d(a: Tensor, b: Tensor) -> Tensor:
         shared = _footprint_overlap(a, b) * overlap[..., 2]
     else:
         shared = overlap.prod(-1)
-    total = a[:, None, 3:6].prod(-1) + b[None, :, 3:6].prod(-1) - shared
-    return torch.where(shared > 0, shared / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0).to(dtype)
+    one, two = a[:, None, 3:6].prod(-1), b[None, :, 3:6].prod(-1)
+    shared = torch.minimum(shared, torch.minimum(one, two))  # turned boxes round
+    whole = (a[:, None, 3:6] > 0).all(-1) & (b[None, :, 3:6] > 0).all(-1) & (shared > 0)
+    return torch.where(whole, shared / torch.where(whole, one + two - shared, 1.0), 0.0).to(dtype)
 
 
 def nms_3d(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

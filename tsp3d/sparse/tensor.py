@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from tsp3d.sparse import ops
 from tsp3d.sparse.coords import CoordinateSet
@@ -128,7 +129,9 @@ class SparseTensor:
         one, two = self.coordinate_set, other.coordinate_set
         if one is not two and not (one.stride == two.stride and torch.equal(one.coords, two.coords)):
             raise ValueError("the tensors have different voxels; add them with tsp3d.sparse.union(a, b)")
-        return self.replace(self.feats + other.feats)
+        if self.num_channels != other.num_channels:
+            raise ValueError(f"the tensors have {self.num_channels} and {other.num_channels} channels")
+        return (self if self.batch_size >= other.batch_size else other).replace(self.feats + other.feats)
 
 
 def _check_coords(coords: Tensor, stride: int) -> None:
@@ -152,8 +155,15 @@ def _batch_size(coords: Tensor, batch_size: int | None) -> int:
     return batch_size
 
 
+def refuse_forward_mode(feats: Tensor) -> None:
+    """RuntimeError where features carry a tangent, which the operators would take for zero."""
+    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(feats).tangent is not None:
+        raise RuntimeError("tsp3d.sparse has no forward-mode derivatives (torch.func.jvp); use reverse mode")
+
+
 def summable(feats: Tensor) -> Tensor:
     """Half precision as float32, which the operators sum in."""
+    refuse_forward_mode(feats)
     return feats.float() if feats.dtype in (torch.float16, torch.bfloat16) else feats
 
 
@@ -169,7 +179,8 @@ def gather_unique(
     if reduce == "first":
         merged = feats[order[starts[:-1]]]
     elif reduce in ("mean", "sum"):
-        wide = feats if feats.dtype == torch.float64 else feats.float()  # half precision is summed in float32
+        # Half precision is summed in float32, and integers without a rounding.
+        wide = feats.to(torch.float32 if feats.is_floating_point() and feats.dtype != torch.float64 else torch.float64)
         share = torch.ones_like(inverse, dtype=wide.dtype)
         if reduce == "mean":
             share = (1.0 / starts.diff().to(wide.dtype)).index_select(0, inverse)

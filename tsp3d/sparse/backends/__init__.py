@@ -47,6 +47,9 @@ def find_library(stem: str = "_C_cpu") -> Path | None:
 
 
 def _requested() -> str:
+    isa = os.environ.get("TSP3D_CPU_ISA", "")
+    if isa not in ("", "avx512", "avx2", "baseline"):
+        raise ValueError(f"TSP3D_CPU_ISA={isa!r}: use avx512, avx2 or baseline")
     requested = os.environ.get("TSP3D_BACKEND", "auto").strip().lower() or "auto"
     if requested not in ("auto", "cpp", "reference", *PEERS):
         raise ValueError(f"TSP3D_BACKEND={requested!r}: use auto, cpp or reference, or {', '.join(PEERS)}")
