@@ -102,6 +102,10 @@ def multiplies_bf16() -> bool:
     return True
 
 
+_CONVOLUTIONS = frozenset((Convolution.forward, ConvTranspose3d.forward))
+_NORMS = frozenset((BatchNorm.forward, nn.BatchNorm1d.forward, nn.SyncBatchNorm.forward))
+
+
 def _parts(conv: Convolution, norm: BatchNorm) -> list[Tensor]:
     bn = norm.bn
     parts = (conv.kernel, conv.bias, bn.weight, bn.bias, bn.running_mean, bn.running_var)
@@ -112,9 +116,9 @@ def _at_inference(conv: Convolution, norm: BatchNorm, x: SparseTensor, parts: li
     return inferring(x.feats) and not (
         norm.training
         or backends.peer is not None
-        or not unaltered(conv, Convolution, ConvTranspose3d)
-        or not unaltered(norm, BatchNorm)
-        or not unaltered(norm.bn, nn.BatchNorm1d, nn.SyncBatchNorm)
+        or not unaltered(conv, _CONVOLUTIONS)
+        or not unaltered(norm, _NORMS)
+        or not unaltered(norm.bn, _NORMS)
         or not countable(parts)
         or any(part.dtype != x.dtype for part in parts)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -32,9 +32,10 @@ def native(x: Tensor) -> bool:
     return x.is_cpu and inferring(x)
 
 
-def unaltered(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Whether a module does what one of these classes does: without hooks, and without a forward of its own."""
-    return any(type(module).forward is kind.forward for kind in kinds) and not (
+def unaltered(module: nn.Module, forwards: Collection[Callable]) -> bool:
+    """Whether a module does what one of these functions of a class says: without hooks, and without a forward of its
+    own."""
+    return type(module).forward in forwards and not (
         module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
     )
 

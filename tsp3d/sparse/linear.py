@@ -20,6 +20,7 @@ from tsp3d.sparse.kept import countable, kept, native, unaltered
 from tsp3d.sparse.reference import PANEL
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {"none": None, "relu": F.relu, "gelu": F.gelu}
+_PLAIN = frozenset((nn.Linear.forward, nn.ReLU.forward, nn.Sequential.forward))
 _CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
 
 
@@ -130,7 +131,7 @@ def linear(
 
     x (N, Cin); factor and residual (N, Cout); activation: a key of ``ACTIVATIONS``.
     """
-    if isinstance(layer, nn.Linear) and unaltered(layer, nn.Linear):
+    if isinstance(layer, nn.Linear) and unaltered(layer, _PLAIN):
         weight, bias = layer.weight, layer.bias
         layer = layers_of(layer, x, [weight, bias], lambda: [(weight, bias)])[0]
     if isinstance(layer, Packed) and not _drops(dropout):
@@ -152,7 +153,7 @@ def mean_mlp(mlp: nn.Sequential, x: Tensor, row: Tensor, size: int) -> Tensor:
     """
     first, _, second, _ = mlp
     if not (isinstance(first, nn.Linear) and isinstance(second, nn.Linear)) or not all(
-        unaltered(part, nn.Linear, nn.ReLU, nn.Sequential) for part in (mlp, *mlp)
+        unaltered(part, _PLAIN) for part in (mlp, *mlp)
     ):
         return segment_mean(mlp(x), row, size)
     pairs = [(first.weight, first.bias), (second.weight, second.bias)]
