@@ -21,7 +21,8 @@ class CoordinateSet:
     """Immutable set of voxels: rows (batch, x, y, z) unique and in lexicographic order.
 
     coords: (N, 4) int32 in base voxels; stride: int, the coordinates are multiples of it; batch_size: number of scenes,
-    of which any may be empty. Tensors over the same voxels share one object, and so share its kernel maps.
+    of which any may be empty. Tensors over the same voxels share one object, and so share its kernel maps. None of this
+    is checked here: ``SparseTensor(feats, coords)`` checks, and ``SparseTensor.from_unsorted`` takes rows in any order.
     """
 
     def __init__(self, coords: Tensor, stride: int = 1, batch_size: int = 1):
