@@ -1,7 +1,7 @@
 """The operators ``torch.ops.tsp3d.*`` by their names, with shapes for tracing and gradients.
 
-They are what the layers are made of, and trust row numbers, and sizes that follow from them (csrc/README.md): pass on what
-one of them gave. The functions and layers of :mod:`tsp3d.sparse` check.
+They are what the layers are made of, and trust row numbers, and sizes that follow from them (csrc/README.md): pass on
+what one of them gave. The functions and layers of :mod:`tsp3d.sparse` check.
 """
 
 from __future__ import annotations
