@@ -29,7 +29,7 @@ from tsp3d.benchmark.peers import Ours
 from tsp3d.benchmark.race import Case, Entry
 from tsp3d.benchmark.scale import Size, exponents
 from tsp3d.info import cpu_features, cpu_name
-from tsp3d.io.write import check_writable, replacing, write_text
+from tsp3d.io.write import replacing, write_text
 
 SCHEMA = "tsp3d-benchmark 1"
 
@@ -49,13 +49,6 @@ def header(kind: str, device: torch.device, argv: Sequence[str] | None = None) -
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }  # fmt: skip
-
-
-def check_places(*paths: Path | None) -> None:
-    """Try the files that :meth:`Report.write` will make, before the measuring. Raises UserError."""
-    for path in paths:
-        if path:
-            check_writable(path)
 
 
 def progress(console: Console, status: Status) -> Callable[[Case], None]:
