@@ -10,7 +10,6 @@ import tyro
 from rich.console import Console
 
 from tsp3d.benchmark import engine, libraries, model, report, scale
-from tsp3d.io.write import check_places
 from tsp3d.pretrained import load_network, pick_device
 from tsp3d.sparse import keep_freed_memory
 
@@ -70,7 +69,7 @@ def main(options: Engine | Model | Scale) -> int:
     """Measure, print, write; the exit code."""
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)  # a file has room for the table
     try:
-        check_places([options.json, options.plot])
+        report.check_places([options.json, options.plot])
         device = pick_device(options.device)
         head = report.header(type(options).__name__.lower(), device)
         with console.status("measuring") as status:
@@ -83,7 +82,8 @@ def main(options: Engine | Model | Scale) -> int:
                 ))  # fmt: skip
             elif isinstance(options, Model):
                 net = load_network(options.model, device, options.precision)
-                result = report.of_model(options.model, model.time_model(net, options.points, options.rooms, options.rounds))
+                times = model.time_model(net, options.points, options.rooms, options.rounds)
+                result = report.of_model(options.model, times)
             else:
                 sizes = [scale.measure_apart(n, options.rounds, device, options.backbone) for n in options.voxels]
                 result = report.of_scale(sizes, options.backbone)

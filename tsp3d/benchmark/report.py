@@ -29,6 +29,7 @@ from tsp3d.benchmark.peers import Ours
 from tsp3d.benchmark.race import Case, Entry
 from tsp3d.benchmark.scale import Size, exponents
 from tsp3d.info import cpu_features, cpu_name
+from tsp3d.io.write import check_places as check_places
 from tsp3d.io.write import replacing, write_text
 
 SCHEMA = "tsp3d-benchmark 1"
